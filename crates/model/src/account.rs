@@ -33,10 +33,12 @@ impl FromStr for AccountId {
     type Err = AccountIdError;
 
     fn from_str(text: &str) -> Result<AccountId, AccountIdError> {
-        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
-            && let Ok(number) = text.parse() {
-                return Ok(AccountId(number));
-            }
+        if text.len() == 12
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && let Ok(number) = text.parse()
+        {
+            return Ok(AccountId(number));
+        }
         Err(AccountIdError(text.chars().take(64).collect()))
     }
 }

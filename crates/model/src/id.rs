@@ -100,6 +100,9 @@ macro_rules! ids {
         }
 
         impl $name {
+            /// Before every id of its kind.
+            pub const MIN: $name = $name(Digits { high: 0, low: 0, short: false });
+
             /// A 17-digit id from 64 caller-given bits.
             pub fn new(bits: u64) -> Self { $name(Digits::long(bits)) }
         }

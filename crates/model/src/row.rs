@@ -40,6 +40,9 @@ macro_rules! rows {
         }
 
         impl Key {
+            /// Before every key, for range scans.
+            pub const MIN: Key = Key::Vpc(crate::VpcId::MIN);
+
             /// The tables there are.
             pub const TABLES: &'static [&'static str] = &[$($table),+];
 

@@ -1,0 +1,116 @@
+//! The index: for each row, the entries under which it is found. Derived by one function, so that a checker can
+//! derive it again.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use atoll_model::route_table::{AssociationTarget, RouteTarget};
+use atoll_model::{Key, Peer, Row, SubnetId};
+
+/// An entry of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Index {
+    /// The row needs the one with this key.
+    Dependant(Key),
+    /// An interface holds this address of a subnet.
+    Address(SubnetId, IpAddr),
+    /// A public address is taken, by an Elastic IP or an interface's auto-assigned one.
+    Public(Ipv4Addr),
+}
+
+/// Every entry of a row.
+pub fn index_of(row: &Row) -> Vec<Index> {
+    let mut entries = Vec::new();
+    let mut needs = |key: Key| entries.push(Index::Dependant(key));
+    match row {
+        Row::Vpc(_) => {}
+        Row::Subnet(subnet) => needs(Key::Vpc(subnet.vpc)),
+        Row::RouteTable(table) => {
+            needs(Key::Vpc(table.vpc));
+            for target in table.associations.values() {
+                match target {
+                    AssociationTarget::Main => {}
+                    AssociationTarget::Subnet(id) => needs(Key::Subnet(*id)),
+                    AssociationTarget::InternetGateway(id) => needs(Key::InternetGateway(*id)),
+                }
+            }
+            for route in table.routes.values() {
+                match route.target {
+                    RouteTarget::Local => {}
+                    RouteTarget::InternetGateway(id) => needs(Key::InternetGateway(id)),
+                    RouteTarget::EgressOnlyGateway(id) => needs(Key::EgressOnlyGateway(id)),
+                    RouteTarget::NatGateway(id) => needs(Key::NatGateway(id)),
+                    RouteTarget::NetworkInterface(id) => needs(Key::NetworkInterface(id)),
+                }
+            }
+        }
+        Row::InternetGateway(gateway) => {
+            if let Some(vpc) = gateway.vpc {
+                needs(Key::Vpc(vpc));
+            }
+        }
+        Row::EgressOnlyGateway(gateway) => needs(Key::Vpc(gateway.vpc)),
+        Row::NatGateway(gateway) => {
+            // A deleted gateway is only a memory: it holds nothing.
+            if let Some(eni) = gateway.eni {
+                needs(Key::Vpc(gateway.vpc));
+                needs(Key::Subnet(gateway.subnet));
+                needs(Key::NetworkInterface(eni));
+                for address in &gateway.addresses {
+                    if let Some(allocation) = address.allocation {
+                        needs(Key::ElasticIp(allocation));
+                    }
+                }
+            }
+        }
+        Row::ElasticIp(eip) => {
+            if let Some(association) = eip.association {
+                needs(Key::NetworkInterface(association.eni));
+            }
+            entries.push(Index::Public(eip.public));
+        }
+        Row::NetworkAcl(acl) => {
+            needs(Key::Vpc(acl.vpc));
+            for subnet in acl.associations.values() {
+                needs(Key::Subnet(*subnet));
+            }
+        }
+        Row::SecurityGroup(group) => {
+            needs(Key::Vpc(group.vpc));
+            for rule in group.rules.values() {
+                if let Peer::Group { id, .. } = rule.peer
+                    && id != group.id
+                {
+                    needs(Key::SecurityGroup(id));
+                }
+            }
+        }
+        Row::NetworkInterface(eni) => {
+            needs(Key::Vpc(eni.vpc));
+            needs(Key::Subnet(eni.subnet));
+            for group in &eni.groups {
+                needs(Key::SecurityGroup(*group));
+            }
+            if let Some(attachment) = &eni.attachment {
+                needs(Key::Instance(attachment.instance));
+            }
+            for addr in eni.addresses() {
+                entries.push(Index::Address(eni.subnet, addr));
+            }
+            for address in &eni.private_addresses {
+                // An Elastic IP's own row holds its address already.
+                if let Some(public) = address.public
+                    && public.elastic.is_none()
+                {
+                    entries.push(Index::Public(public.ip));
+                }
+            }
+        }
+        Row::Instance(instance) => {
+            if instance.state != atoll_model::InstanceState::Terminated {
+                needs(Key::Vpc(instance.vpc));
+                needs(Key::Subnet(instance.subnet));
+            }
+        }
+    }
+    entries
+}
