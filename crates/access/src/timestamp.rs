@@ -1,0 +1,148 @@
+//! Seconds since 1970, in the spellings that signed requests use.
+
+use std::fmt;
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/// A moment, in whole seconds since 1970-01-01T00:00:00Z. Prints as `20150830T123600Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub i64);
+
+/// The text is not a date of a signed request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a date: YYYYMMDDTHHMMSSZ is one")]
+pub struct TimestampError(String);
+
+impl Timestamp {
+    /// Reads `X-Amz-Date`'s form `YYYYMMDDTHHMMSSZ`, or an HTTP date as in
+    /// `Sun, 30 Aug 2015 12:36:00 GMT`.
+    ///
+    /// # Errors
+    /// When the text is neither, or names no day of the calendar.
+    pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        basic(text)
+            .or_else(|| http(text))
+            .ok_or_else(|| TimestampError(text.chars().take(40).collect()))
+    }
+
+    /// The day, as in a credential's scope: `YYYYMMDD`.
+    pub fn day(self) -> String {
+        let mut text = self.to_string();
+        text.truncate(8);
+        text
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Days to a civil date by counting from 1 March of year 0, where leap days come last.
+        let (days, seconds) = (self.0.div_euclid(86_400), self.0.rem_euclid(86_400));
+        let days = days.saturating_add(719_468);
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = year + era * 400 + i64::from(month <= 2);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    }
+}
+
+fn number(text: &str) -> Option<i64> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+fn basic(text: &str) -> Option<Timestamp> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    if day.len() != 8 || time.len() != 6 {
+        return None;
+    }
+    let at = |text: &str, from: usize, to: usize| number(text.get(from..to)?);
+    civil(
+        [at(day, 0, 4)?, at(day, 4, 6)?, at(day, 6, 8)?],
+        [at(time, 0, 2)?, at(time, 2, 4)?, at(time, 4, 6)?],
+    )
+}
+
+fn http(text: &str) -> Option<Timestamp> {
+    let (_, rest) = text.split_once(", ")?;
+    let mut words = rest.split(' ');
+    let day = number(words.next()?)?;
+    let month = words.next()?;
+    let month = MONTHS.iter().position(|&m| m == month)? as i64 + 1;
+    let year = number(words.next()?)?;
+    let mut time = words.next()?.splitn(3, ':').map(number);
+    let time = [time.next()??, time.next()??, time.next()??];
+    (words.next() == Some("GMT") && words.next().is_none()).then(|| civil([year, month, day], time))?
+}
+
+fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Option<Timestamp> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    // 60: a leap second is a second like another here.
+    let sane = (1..=9999).contains(&year) && (1..=length).contains(&day) && hour < 24 && minute < 60;
+    if !sane || second > 60 {
+        return None;
+    }
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let (era, y) = (y.div_euclid(400), y.rem_euclid(400));
+    let days = era * 146_097 + y * 365 + y / 4 - y / 100 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    Some(Timestamp(days * 86_400 + hour * 3600 + minute * 60 + second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn both_spellings_name_the_same_moment() {
+        assert_eq!(Timestamp::parse("20150830T123600Z"), Ok(Timestamp(1_440_938_160)));
+        assert_eq!(
+            Timestamp::parse("Sun, 30 Aug 2015 12:36:00 GMT"),
+            Ok(Timestamp(1_440_938_160))
+        );
+        assert_eq!(Timestamp(1_440_938_160).day(), "20150830");
+        assert_eq!(Timestamp(0).to_string(), "19700101T000000Z");
+    }
+
+    #[test]
+    fn days_outside_the_calendar_are_refused() {
+        for text in [
+            "20150229T000000Z",
+            "20151301T000000Z",
+            "20150830T240000Z",
+            "2015-08-30T12:36:00Z",
+            "",
+        ] {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+        assert!(Timestamp::parse("20160229T000000Z").is_ok());
+        assert!(Timestamp::parse("+0150830T123600Z").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_reading_agree(seconds in 0i64..253_402_300_799) {
+            prop_assert_eq!(Timestamp::parse(&Timestamp(seconds).to_string()), Ok(Timestamp(seconds)));
+        }
+
+        #[test]
+        fn reading_never_panics(text in ".{0,40}") {
+            let _ = Timestamp::parse(&text);
+        }
+    }
+}
