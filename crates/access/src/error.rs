@@ -4,7 +4,7 @@
 //! `InvalidClientTokenId` or `SignatureDoesNotMatch` (403), and `RequestExpired` (400) where they say
 //! `SignatureDoesNotMatch`. The code therefore depends on the service the credential was scoped to.
 
-use crate::Timestamp;
+use crate::SignedDate;
 
 /// A refused call. Its `Display` is the message for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +67,9 @@ pub enum Reason {
     #[error("Signature expired: {date} is not within 15 minutes of {now}")]
     Skewed {
         /// The request's date.
-        date: Timestamp,
+        date: SignedDate,
         /// Our clock.
-        now: Timestamp,
+        now: SignedDate,
     },
 }
 

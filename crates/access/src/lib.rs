@@ -9,18 +9,16 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod account;
 mod authorization;
 mod canonical;
 mod credential;
 mod error;
 mod sign;
-mod timestamp;
+mod signed_date;
 mod verify;
 
-pub use account::{AccountId, AccountIdError};
 pub use credential::{AccessKey, AccessKeyError, Credential, SecretKey};
 pub use error::{AuthError, Reason};
 pub use sign::{Signed, sign};
-pub use timestamp::{Timestamp, TimestampError};
+pub use signed_date::{SignedDate, SignedDateError};
 pub use verify::{Caller, RequestParts, identify, verify};

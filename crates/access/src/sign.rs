@@ -1,9 +1,10 @@
 //! Signing a request: what Atoll's own client does.
 
+use atoll_model::Timestamp;
 use hmac::Mac;
 
 use crate::canonical::{self, ALGORITHM, Scope};
-use crate::{Credential, RequestParts, Timestamp};
+use crate::{Credential, RequestParts, SignedDate};
 
 /// The headers that make a request signed. Send both, and every header that was given to [`sign`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub fn sign(
     service: &str,
     now: Timestamp,
 ) -> Signed {
+    let now = SignedDate::from(now);
     let x_amz_date = now.to_string();
     let mut headers = request.headers.to_vec();
     headers.push(("x-amz-date", x_amz_date.as_bytes()));

@@ -1,11 +1,12 @@
 //! Verifying a signed request.
 
+use atoll_model::{AccountId, Timestamp};
 use hmac::Mac;
 
 use crate::authorization::Authorization;
 use crate::canonical;
 use crate::error::{AuthError, Reason};
-use crate::{AccessKey, AccountId, Credential, Timestamp};
+use crate::{AccessKey, Credential, SignedDate};
 
 /// How far a request's date may be from now, in seconds: AWS's 15 minutes.
 const MAX_SKEW: u64 = 15 * 60;
@@ -154,7 +155,8 @@ fn checked(
         return Err(unsigned);
     }
     let date = str::from_utf8(date_text).unwrap_or_default();
-    let date = Timestamp::parse(date.trim()).map_err(|e| Reason::Incomplete(e.to_string()))?;
+    let now = SignedDate::from(now);
+    let date = SignedDate::parse(date.trim()).map_err(|e| Reason::Incomplete(e.to_string()))?;
     if date.0.abs_diff(now.0) > MAX_SKEW {
         return Err(Reason::Skewed { date, now });
     }

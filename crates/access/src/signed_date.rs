@@ -2,29 +2,43 @@
 
 use std::fmt;
 
+use atoll_model::Timestamp;
+
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 
 /// A moment, in whole seconds since 1970-01-01T00:00:00Z. Prints as `20150830T123600Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(pub i64);
+pub struct SignedDate(pub i64);
+
+impl From<Timestamp> for SignedDate {
+    fn from(now: Timestamp) -> Self {
+        SignedDate((now.0 / 1000).min(i64::MAX as u64 / 2) as i64)
+    }
+}
+
+impl From<SignedDate> for Timestamp {
+    fn from(date: SignedDate) -> Self {
+        Timestamp(u64::try_from(date.0).unwrap_or(0).saturating_mul(1000))
+    }
+}
 
 /// The text is not a date of a signed request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a date: YYYYMMDDTHHMMSSZ is one")]
-pub struct TimestampError(String);
+pub struct SignedDateError(String);
 
-impl Timestamp {
+impl SignedDate {
     /// Reads `X-Amz-Date`'s form `YYYYMMDDTHHMMSSZ`, or an HTTP date as in
     /// `Sun, 30 Aug 2015 12:36:00 GMT`.
     ///
     /// # Errors
     /// When the text is neither, or names no day of the calendar.
-    pub fn parse(text: &str) -> Result<Self, TimestampError> {
+    pub fn parse(text: &str) -> Result<Self, SignedDateError> {
         basic(text)
             .or_else(|| http(text))
-            .ok_or_else(|| TimestampError(text.chars().take(40).collect()))
+            .ok_or_else(|| SignedDateError(text.chars().take(40).collect()))
     }
 
     /// The day, as in a credential's scope: `YYYYMMDD`.
@@ -35,7 +49,7 @@ impl Timestamp {
     }
 }
 
-impl fmt::Display for Timestamp {
+impl fmt::Display for SignedDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Days to a civil date by counting from 1 March of year 0, where leap days come last.
         let (days, seconds) = (self.0.div_euclid(86_400), self.0.rem_euclid(86_400));
@@ -56,7 +70,7 @@ fn number(text: &str) -> Option<i64> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }
 
-fn basic(text: &str) -> Option<Timestamp> {
+fn basic(text: &str) -> Option<SignedDate> {
     let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
     if day.len() != 8 || time.len() != 6 {
         return None;
@@ -68,7 +82,7 @@ fn basic(text: &str) -> Option<Timestamp> {
     )
 }
 
-fn http(text: &str) -> Option<Timestamp> {
+fn http(text: &str) -> Option<SignedDate> {
     let (_, rest) = text.split_once(", ")?;
     let mut words = rest.split(' ');
     let day = number(words.next()?)?;
@@ -80,7 +94,7 @@ fn http(text: &str) -> Option<Timestamp> {
     (words.next() == Some("GMT") && words.next().is_none()).then(|| civil([year, month, day], time))?
 }
 
-fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Option<Timestamp> {
+fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Option<SignedDate> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let length = match month {
         2 => 28 + i64::from(leap),
@@ -100,7 +114,7 @@ fn civil([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Opti
     };
     let (era, y) = (y.div_euclid(400), y.rem_euclid(400));
     let days = era * 146_097 + y * 365 + y / 4 - y / 100 + (153 * m + 2) / 5 + day - 1 - 719_468;
-    Some(Timestamp(days * 86_400 + hour * 3600 + minute * 60 + second))
+    Some(SignedDate(days * 86_400 + hour * 3600 + minute * 60 + second))
 }
 
 #[cfg(test)]
@@ -110,13 +124,16 @@ mod tests {
 
     #[test]
     fn both_spellings_name_the_same_moment() {
-        assert_eq!(Timestamp::parse("20150830T123600Z"), Ok(Timestamp(1_440_938_160)));
         assert_eq!(
-            Timestamp::parse("Sun, 30 Aug 2015 12:36:00 GMT"),
-            Ok(Timestamp(1_440_938_160))
+            SignedDate::parse("20150830T123600Z"),
+            Ok(SignedDate(1_440_938_160))
         );
-        assert_eq!(Timestamp(1_440_938_160).day(), "20150830");
-        assert_eq!(Timestamp(0).to_string(), "19700101T000000Z");
+        assert_eq!(
+            SignedDate::parse("Sun, 30 Aug 2015 12:36:00 GMT"),
+            Ok(SignedDate(1_440_938_160))
+        );
+        assert_eq!(SignedDate(1_440_938_160).day(), "20150830");
+        assert_eq!(SignedDate(0).to_string(), "19700101T000000Z");
     }
 
     #[test]
@@ -128,21 +145,21 @@ mod tests {
             "2015-08-30T12:36:00Z",
             "",
         ] {
-            assert!(Timestamp::parse(text).is_err(), "{text}");
+            assert!(SignedDate::parse(text).is_err(), "{text}");
         }
-        assert!(Timestamp::parse("20160229T000000Z").is_ok());
-        assert!(Timestamp::parse("+0150830T123600Z").is_err());
+        assert!(SignedDate::parse("20160229T000000Z").is_ok());
+        assert!(SignedDate::parse("+0150830T123600Z").is_err());
     }
 
     proptest! {
         #[test]
         fn printing_and_reading_agree(seconds in 0i64..253_402_300_799) {
-            prop_assert_eq!(Timestamp::parse(&Timestamp(seconds).to_string()), Ok(Timestamp(seconds)));
+            prop_assert_eq!(SignedDate::parse(&SignedDate(seconds).to_string()), Ok(SignedDate(seconds)));
         }
 
         #[test]
         fn reading_never_panics(text in ".{0,40}") {
-            let _ = Timestamp::parse(&text);
+            let _ = SignedDate::parse(&text);
         }
     }
 }
