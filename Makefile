@@ -1,0 +1,30 @@
+# The two commands of the README are `make demo` and `make test`; both set the machine up first.
+.PHONY: demo test setup lint build bench install
+
+export CARGO_TERM_COLOR ?= auto
+
+setup:
+	@scripts/setup
+
+build: setup
+	cargo build --locked -p atoll-cli
+
+# Brings up examples/two-tier.yaml and walks through its checks with real traffic.
+demo: build
+	@target/debug/atoll demo
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+
+# Everything: formatting, lints, unit, property and end-to-end tests (real packets, as root and rootless).
+test: lint
+	scripts/test
+
+# Benchmarks: functions by criterion, whole paths side by side with their peers.
+bench: setup
+	cargo bench --locked --workspace
+	bench/run
+
+install: setup
+	cargo install --locked --path crates/cli
