@@ -4,8 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use atoll_access::{
-    AccountId, AuthError, Caller, Credential, Reason, RequestParts, SecretKey, SignedDate, identify, sign,
-    verify,
+    AuthError, Caller, Credential, Reason, RequestParts, SecretKey, SignedDate, identify, sign, verify,
 };
 use atoll_model::{AccountId, Timestamp};
 use serde::Deserialize;
