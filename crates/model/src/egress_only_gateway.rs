@@ -14,6 +14,9 @@ pub struct EgressOnlyInternetGateway {
     pub owner: AccountId,
     /// The VPC it is attached to, from creation on.
     pub vpc: VpcId,
+    /// The caller's idempotency token.
+    #[serde(default)]
+    pub client_token: Option<String>,
     /// Tags.
     pub tags: Tags,
 }

@@ -48,6 +48,9 @@ pub struct NetworkAcl {
     pub egress: BTreeMap<u16, AclEntry>,
     /// Subnets it filters: every subnet of a VPC stands in exactly one ACL, so the default one's are listed too.
     pub associations: BTreeMap<NetworkAclAssociationId, SubnetId>,
+    /// The caller's idempotency token.
+    #[serde(default)]
+    pub client_token: Option<String>,
     /// Tags.
     pub tags: Tags,
 }

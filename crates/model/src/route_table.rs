@@ -76,6 +76,9 @@ pub struct RouteTable {
     pub routes: BTreeMap<Prefix, Route>,
     /// What it is associated with.
     pub associations: BTreeMap<RouteTableAssociationId, AssociationTarget>,
+    /// The caller's idempotency token.
+    #[serde(default)]
+    pub client_token: Option<String>,
     /// Tags.
     pub tags: Tags,
 }

@@ -225,6 +225,17 @@ impl Region {
             })
     }
 
+    /// The addresses that interfaces hold in a subnet, IPv4 first, in order.
+    pub fn addresses_in(&self, subnet: model::SubnetId) -> impl Iterator<Item = std::net::IpAddr> + '_ {
+        let first = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        self.index
+            .range((Index::Address(subnet, first), Key::MIN)..)
+            .map_while(move |(index, _)| match index {
+                Index::Address(id, addr) if *id == subnet => Some(*addr),
+                _ => None,
+            })
+    }
+
     /// The interfaces attached to an instance, by device index.
     pub fn enis_of(&self, instance: model::InstanceId) -> Vec<&Arc<model::NetworkInterface>> {
         let mut enis: Vec<_> = self
