@@ -1,0 +1,194 @@
+//! How everybody else reaches a region: read it without blocking, send it commands, follow it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use atoll_model::{AccountId, RegionName};
+use atoll_region::{Applied, Command, Context, Error, Region};
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::entropy;
+use crate::writer::{Job, MAX_BATCH, Published, Step, Writer};
+
+/// Commands that may wait for the writer; more are refused as AWS throttles.
+const QUEUE: usize = 1024;
+/// Revisions a follower may be behind before it starts again from the current region.
+const FOLLOWED: usize = 1024;
+
+/// A region that is served: cheap to clone.
+#[derive(Clone)]
+pub struct RegionHandle(Arc<Shared>);
+
+struct Shared {
+    name: RegionName,
+    current: ArcSwap<Region>,
+    latest: watch::Sender<Arc<Region>>,
+    published: broadcast::Sender<Arc<Published>>,
+    jobs: SyncSender<Job>,
+}
+
+/// What a follower of deltas learns.
+#[derive(Debug, Clone)]
+pub enum Followed {
+    /// Where the region stands: first of all, and again whenever the follower fell behind.
+    Restart(Arc<Region>),
+    /// The next delta.
+    Delta(Arc<Published>),
+}
+
+/// A follower's place.
+pub struct Follower {
+    handle: RegionHandle,
+    receiver: broadcast::Receiver<Arc<Published>>,
+    at: Option<u64>,
+}
+
+impl RegionHandle {
+    /// Runs the writer in a thread of its own. The thread ends when the last handle is dropped and what
+    /// was sent before has been made durable.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(mut writer: Writer) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, queue) = sync_channel(QUEUE);
+        let region = writer.durable().clone();
+        let shared = Arc::new(Shared {
+            name: region.name(),
+            current: ArcSwap::new(region.clone()),
+            latest: watch::Sender::new(region),
+            published: broadcast::Sender::new(FOLLOWED),
+            jobs,
+        });
+        let weak = Arc::downgrade(&shared);
+        let thread = std::thread::Builder::new()
+            .name(format!("writer-{}", shared.name))
+            .spawn(move || {
+                run(&mut writer, &queue, &mut |published: Published| {
+                    if let Some(shared) = weak.upgrade() {
+                        shared.current.store(published.region.clone());
+                        // Followers first: whoever wakes on `latest` finds their deltas under way.
+                        let _ = shared.published.send(Arc::new(published));
+                        shared.latest.send_replace(shared.current.load_full());
+                    }
+                });
+            })?;
+        Ok((Self(shared), thread))
+    }
+
+    /// The region's name.
+    pub fn name(&self) -> RegionName {
+        self.0.name
+    }
+
+    /// The region at its latest durable revision. Never blocks.
+    pub fn current(&self) -> Arc<Region> {
+        self.0.current.load_full()
+    }
+
+    /// Wakes at every change and shows the latest region: for reconcilers, which compare what is with what
+    /// ought to be and need no history.
+    pub fn latest(&self) -> watch::Receiver<Arc<Region>> {
+        self.0.latest.subscribe()
+    }
+
+    /// Every delta in order: for copies that are kept up to date.
+    pub fn follow(&self) -> Follower {
+        Follower {
+            receiver: self.0.published.subscribe(),
+            handle: self.clone(),
+            at: None,
+        }
+    }
+
+    /// Sends a command; `done` is called from the writer's thread once it is durable or has failed.
+    pub fn submit<C>(
+        &self,
+        context: Context,
+        command: C,
+        done: impl FnOnce(Result<C::Reply, Error>) + Send + 'static,
+    ) where
+        C: Command + Send + 'static,
+        C::Reply: Send + 'static,
+    {
+        let job: Job = Box::new(move |region| match region.apply(&context, command) {
+            Ok(Applied { region, delta, reply }) => Step {
+                next: Some((region, delta)),
+                answer: Box::new(move |durable| done(durable.map(|()| reply))),
+            },
+            Err(error) => Step {
+                next: None,
+                answer: Box::new(move |durable| done(Err(durable.err().unwrap_or(error)))),
+            },
+        });
+        match self.0.jobs.try_send(job) {
+            Ok(()) => {}
+            // The job, and `done` with it, is dropped: `apply` reads that as a refusal.
+            Err(TrySendError::Full(_)) => tracing::warn!(region = %self.0.name, "too many commands wait"),
+            Err(TrySendError::Disconnected(_)) => tracing::error!(region = %self.0.name, "the writer ended"),
+        }
+    }
+
+    /// Applies a command as an account, now; answers when it is durable.
+    ///
+    /// # Errors
+    /// The command's, or `Unavailable` when it could not be made durable.
+    pub async fn apply<C>(&self, account: AccountId, command: C) -> Result<C::Reply, Error>
+    where
+        C: Command + Send + 'static,
+        C::Reply: Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(entropy::context(account)?, command, move |reply| {
+            let _ = sender.send(reply);
+        });
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                "Unavailable",
+                "The region did not take the request: too many wait, or it failed inside. Try again.",
+            ))
+        })
+    }
+}
+
+fn run(writer: &mut Writer, queue: &Receiver<Job>, publish: &mut dyn FnMut(Published)) {
+    while let Ok(first) = queue.recv() {
+        writer.take(first);
+        // While one batch syncs the next gathers: this is all the grouping there is.
+        queue
+            .try_iter()
+            .take(MAX_BATCH - 1)
+            .for_each(|job| writer.take(job));
+        writer.commit(publish);
+    }
+}
+
+impl Follower {
+    /// The next thing to know; `None` when the region is no longer served.
+    pub async fn next(&mut self) -> Option<Followed> {
+        loop {
+            let Some(at) = self.at else {
+                let region = self.handle.current();
+                self.at = Some(region.revision().0);
+                return Some(Followed::Restart(region));
+            };
+            match self.receiver.recv().await {
+                Ok(published) => {
+                    let revision = published.region.revision().0;
+                    if revision <= at {
+                        continue; // already in the region it started from
+                    }
+                    if revision != at + 1 {
+                        self.at = None; // the store was read again: deltas were not one by one
+                        continue;
+                    }
+                    self.at = Some(revision);
+                    return Some(Followed::Delta(published));
+                }
+                Err(broadcast::error::RecvError::Lagged(_)) => self.at = None,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
