@@ -13,7 +13,10 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
         .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
         .map(|line| {
             let (room, uses) = line.split_once(':').unwrap();
-            (room.trim().to_owned(), uses.split_whitespace().map(str::to_owned).collect())
+            (
+                room.trim().to_owned(),
+                uses.split_whitespace().map(str::to_owned).collect(),
+            )
         })
         .collect()
 }
@@ -24,7 +27,11 @@ fn metadata() -> serde_json::Value {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -34,27 +41,43 @@ fn every_arrow_between_rooms_is_written_down() {
     let metadata = metadata();
     let mut wrong = Vec::new();
     for package in metadata["packages"].as_array().unwrap() {
-        let Some(room) = package["name"].as_str().unwrap().strip_prefix("atoll-") else { continue };
+        let Some(room) = package["name"].as_str().unwrap().strip_prefix("atoll-") else {
+            continue;
+        };
         let Some(may) = allowed.get(room) else {
             wrong.push(format!("{room} is not in arrows.txt"));
             continue;
         };
         for dependency in package["dependencies"].as_array().unwrap() {
             // Tests may use any room: only what the product links counts.
-            let Some(to) = dependency["name"].as_str().unwrap().strip_prefix("atoll-") else { continue };
+            let Some(to) = dependency["name"].as_str().unwrap().strip_prefix("atoll-") else {
+                continue;
+            };
             if dependency["kind"].is_null() && !may.contains(to) {
                 wrong.push(format!("{room} -> {to}"));
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows that ARCHITECTURE.md does not know: {wrong:#?}");
+    assert!(
+        wrong.is_empty(),
+        "arrows that ARCHITECTURE.md does not know: {wrong:#?}"
+    );
 }
 
 #[test]
 fn the_rooms_that_decide_have_no_clock_randomness_threads_or_sockets() {
     let forbidden = [
-        "SystemTime::now", "Instant::now", "std::thread", "std::net::Tcp", "std::net::Udp", "tokio::", "rand::",
-        "std::fs::", "File::open", "std::env::", "std::process",
+        "SystemTime::now",
+        "Instant::now",
+        "std::thread",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "tokio::",
+        "rand::",
+        "std::fs::",
+        "File::open",
+        "std::env::",
+        "std::process",
     ];
     let mut wrong = Vec::new();
     for room in SANS_IO {
@@ -82,10 +105,19 @@ fn the_rooms_that_decide_have_no_clock_randomness_threads_or_sockets() {
 
 #[test]
 fn unsafe_stands_only_in_plane_and_instance() {
-    for room in allowed().keys().filter(|room| !["plane", "instance"].contains(&room.as_str())) {
+    for room in allowed()
+        .keys()
+        .filter(|room| !["plane", "instance"].contains(&room.as_str()))
+    {
         let root = format!("{}/../crates/{room}/src/", env!("CARGO_MANIFEST_DIR"));
         let top = [format!("{root}lib.rs"), format!("{root}main.rs")];
-        let text: String = top.iter().filter_map(|path| std::fs::read_to_string(path).ok()).collect();
-        assert!(text.contains("#![forbid(unsafe_code)]"), "{room} does not forbid unsafe code");
+        let text: String = top
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .collect();
+        assert!(
+            text.contains("#![forbid(unsafe_code)]"),
+            "{room} does not forbid unsafe code"
+        );
     }
 }

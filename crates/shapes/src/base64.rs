@@ -27,7 +27,7 @@ pub fn encode(bytes: &[u8]) -> String {
 /// values. `None` if it is not base 64, has the wrong padding, or bits set after the last byte.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    if digits.len() % 4 != 0 {
+    if !digits.len().is_multiple_of(4) {
         return None;
     }
     let padding = digits.iter().rev().take_while(|&&b| b == b'=').count();

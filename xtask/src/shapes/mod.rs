@@ -25,6 +25,9 @@ const SERVICES: [(&str, &str); 3] = [
     ("cloudformation", "2010-05-15"),
 ];
 
+/// File name → text.
+type Files = BTreeMap<String, String>;
+
 /// Writes the generated modules, removing files that no operation needs any more.
 pub fn write() -> Result<(), String> {
     for (service, files) in generated()? {
@@ -100,7 +103,7 @@ pub fn refresh() -> Result<(), String> {
 }
 
 /// Service → file name → formatted text.
-fn generated() -> Result<Vec<(String, BTreeMap<String, String>)>, String> {
+fn generated() -> Result<Vec<(String, Files)>, String> {
     let operations = operations()?;
     let omitted = omitted_when_empty()?;
     let mut services = Vec::new();
@@ -124,7 +127,7 @@ fn generated() -> Result<Vec<(String, BTreeMap<String, String>)>, String> {
 }
 
 /// Runs rustfmt once over everything, under the workspace's settings.
-fn format(services: &mut [(String, BTreeMap<String, String>)]) -> Result<(), String> {
+fn format(services: &mut [(String, Files)]) -> Result<(), String> {
     let scratch = root().join(format!("target/xtask-format-{}", std::process::id()));
     let mut paths = Vec::new();
     for (service, files) in services.iter() {

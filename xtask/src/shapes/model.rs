@@ -87,11 +87,9 @@ impl Model {
     pub fn structures_in(&self, shape: &str, seen: &mut BTreeSet<String>) {
         match self.shapes.get(shape) {
             Some(Shape::List { member, .. }) => self.structures_in(member, seen),
-            Some(Shape::Structure { members, .. }) => {
-                if seen.insert(shape.to_owned()) {
-                    for member in members {
-                        self.structures_in(&member.shape, seen);
-                    }
+            Some(Shape::Structure { members, .. }) if seen.insert(shape.to_owned()) => {
+                for member in members {
+                    self.structures_in(&member.shape, seen);
                 }
             }
             _ => {}
