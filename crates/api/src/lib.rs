@@ -1,1 +1,30 @@
-//! Atoll's `api`.
+//! The wire: AWS's query protocols in front of a region.
+//!
+//! A request goes through [`server`] (HTTP, limits, request id), [`auth`] (who calls), [`wire`]
+//! (parameters), [`dispatch`] (the operation's request type and handler) and comes to a handler,
+//! which reads a snapshot of the region or submits a command through its [`Call`] and fills in an
+//! answer. Handlers translate: they parse identifiers and CIDRs, list and filter, and put rows into
+//! AWS's shapes. One noun, one file: [`ec2`] has them.
+//!
+//! What does not belong here: decisions about state (`region`), what rows mean to a packet
+//! (`fabric`), storage and processes (`daemon`, which implements [`Backend`]).
+//!
+//! Start at [`dispatch`], whose doc says how a handler is added.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod auth;
+pub mod backend;
+pub mod call;
+pub mod cloudformation;
+pub mod dispatch;
+pub mod ec2;
+pub mod error;
+pub mod server;
+pub mod sts;
+pub mod wire;
+
+pub use backend::{Backend, Submission};
+pub use call::Call;
+pub use error::ApiError;
+pub use server::{Api, router, serve};

@@ -1,0 +1,13 @@
+//! Amazon EC2's operations, one noun a file; [`crate::dispatch`] says how one is added.
+
+mod account_attribute;
+mod availability_zone;
+mod region;
+
+use crate::dispatch::Table;
+
+pub(crate) fn operations(table: &mut Table) {
+    account_attribute::operations(table);
+    availability_zone::operations(table);
+    region::operations(table);
+}

@@ -1,0 +1,262 @@
+//! HTTP: `POST /` with a form, `GET /` with a query.
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use atoll_access::Caller;
+use atoll_model::RegionName;
+use atoll_shapes::Service;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+
+use crate::auth::{self, Auth};
+use crate::backend::Backend;
+use crate::call::Call;
+use crate::dispatch::Table;
+use crate::error::ApiError;
+use crate::wire::Query;
+
+/// Largest body in bytes: room for a large CloudFormation template.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// How long a client may take to send one.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// The API of a process.
+pub struct Api {
+    backend: Arc<dyn Backend>,
+    auth: Auth,
+    table: Table,
+}
+
+impl Api {
+    /// All operations over `backend`.
+    pub fn new(backend: Arc<dyn Backend>, auth: Auth) -> Api {
+        Api {
+            backend,
+            auth,
+            table: Table::all(),
+        }
+    }
+
+    /// Reads, authenticates and runs one request; on failure also says in which service's words.
+    async fn answer(
+        &self,
+        parts: &Parts,
+        body: Body,
+        request_id: &Arc<str>,
+    ) -> Result<(Service, String), Failure> {
+        // Until the request says otherwise, errors are EC2's.
+        let mut service = Service::Ec2;
+        let answer = self.answer_as(parts, body, request_id, &mut service).await;
+        match answer {
+            Ok(document) => Ok((service, document)),
+            Err(error) => Err(Failure { service, error }),
+        }
+    }
+
+    async fn answer_as(
+        &self,
+        parts: &Parts,
+        body: Body,
+        request_id: &Arc<str>,
+        service: &mut Service,
+    ) -> Result<String, ApiError> {
+        if parts.uri.path() != "/" {
+            return Err(ApiError::new("InvalidURI", "The only path here is /"));
+        }
+        if parts.method != Method::POST && parts.method != Method::GET {
+            return Err(ApiError::new(
+                "MethodNotAllowed",
+                "Only GET and POST are answered here",
+            ));
+        }
+        let body = tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, MAX_BODY))
+            .await
+            .map_err(|_| ApiError::new("RequestTimeout", "The body did not arrive in time"))?
+            .map_err(|error| {
+                let source = std::error::Error::source(&error);
+                if source.is_some_and(|s| s.to_string().contains("length limit")) {
+                    let message = format!("The body exceeds the limit of {MAX_BODY} bytes");
+                    ApiError::new("RequestEntityTooLarge", message)
+                } else {
+                    ApiError::new("IncompleteBody", "The body could not be read to its end")
+                }
+            })?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default(), &body);
+        // The service by the version, if it can be read, so that refusals speak its language; the
+        // credential's scope then decides.
+        if let Ok(query) = &query
+            && let Some(named) = Service::ALL
+                .into_iter()
+                .find(|s| query.version.as_deref() == Some(s.version()))
+        {
+            *service = named;
+        }
+        let caller = auth::authenticate(self.auth, &*self.backend, *service, parts, &body)?;
+        *service = scoped_service(&caller)?;
+        let query = query.map_err(|error| ApiError::undecodable(*service, &error))?;
+        let action = query.action.ok_or_else(|| {
+            ApiError::new(
+                "MissingAction",
+                "The request is missing an action: the parameter Action names one",
+            )
+        })?;
+        match query.version.as_deref() {
+            Some(version) if version == service.version() => {}
+            None => return Err(ApiError::missing("Version")),
+            Some(version) => {
+                let version = crate::error::shortened(version);
+                return Err(ApiError::new(
+                    "NoSuchVersion",
+                    format!(
+                        "The version {version} is not one of {}'s; {} is",
+                        service.signing_name(),
+                        service.version()
+                    ),
+                ));
+            }
+        }
+        let call = Call {
+            backend: Arc::clone(&self.backend),
+            account: caller.account,
+            region_name: self.region(&caller, *service)?,
+            caller: Arc::new(caller),
+            request_id: Arc::clone(request_id),
+            dry_run: false,
+        };
+        self.table.run(*service, &action, call, query.parameters).await
+    }
+
+    /// The region of the credential's scope. STS has a global endpoint, whose callers sign for
+    /// us-east-1 whether that is served or not.
+    fn region(&self, caller: &Caller, service: Service) -> Result<RegionName, ApiError> {
+        let served = self.backend.regions();
+        let named = served.iter().find(|region| region.as_str() == caller.region);
+        match (named, service) {
+            (Some(region), _) => Ok(*region),
+            (None, Service::Sts) => served
+                .first()
+                .copied()
+                .ok_or_else(|| ApiError::unavailable("No region is served here")),
+            (None, Service::Ec2 | Service::CloudFormation) => {
+                let served: Vec<&str> = served.iter().map(|region| region.as_str()).collect();
+                Err(ApiError::new(
+                    if service == Service::Ec2 {
+                        "AuthFailure"
+                    } else {
+                        "SignatureDoesNotMatch"
+                    },
+                    format!(
+                        "Credential should be scoped to a region that is served here, not '{}': {}",
+                        crate::error::shortened(&caller.region),
+                        served.join(", ")
+                    ),
+                ))
+            }
+        }
+    }
+}
+
+fn scoped_service(caller: &Caller) -> Result<Service, ApiError> {
+    Service::ALL.into_iter().find(|s| s.signing_name() == caller.service).ok_or_else(|| {
+        let service = crate::error::shortened(&caller.service);
+        ApiError::new(
+            "SignatureDoesNotMatch",
+            format!(
+                "Credential should be scoped to one of the services here, ec2, sts or cloudformation, not '{service}'"
+            ),
+        )
+    })
+}
+
+struct Failure {
+    service: Service,
+    error: ApiError,
+}
+
+/// The HTTP service.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new().fallback(handle).with_state(api)
+}
+
+/// Answers on `listener` until `stop` completes, then lets the calls under way finish.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    api: Arc<Api>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(api))
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let request_id: Arc<str> = new_request_id().into();
+    let id = Arc::clone(&request_id);
+    // A task of its own: a client that hangs up does not leave work half done, and a panic is this
+    // call's alone.
+    let task = tokio::spawn(async move {
+        let (parts, body) = request.into_parts();
+        api.answer(&parts, body, &id).await
+    });
+    let outcome = task.await.unwrap_or_else(|failure| {
+        tracing::error!(%failure, "a call ended abnormally");
+        let error = ApiError::internal("An internal error has occurred");
+        Err(Failure {
+            service: Service::Ec2,
+            error,
+        })
+    });
+    let (status, document, service) = match outcome {
+        Ok((service, document)) => (StatusCode::OK, document, service),
+        Err(Failure { service, error }) => {
+            if error.status() >= 500 {
+                tracing::warn!(%error, "a call failed");
+            }
+            let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            (status, error.document(service, &request_id), service)
+        }
+    };
+    let mut response = Response::new(Body::from(document));
+    *response.status_mut() = status;
+    let content_type = match service {
+        Service::Ec2 => "text/xml;charset=UTF-8",
+        Service::Sts | Service::CloudFormation => "text/xml",
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// An id that no other call has, in the form of a UUID: unique, not secret.
+fn new_request_id() -> String {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let (high, low) = (
+        RandomState::new().hash_one(call),
+        RandomState::new().hash_one(call),
+    );
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xfff,
+        0x8000 | low >> 48 & 0x3fff,
+        low & 0xffff_ffff_ffff
+    )
+}
