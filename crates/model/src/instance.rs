@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ImageId, InstanceId, ReservationId, SubnetId, VpcId};
-use crate::{AccountId, Tags, Timestamp, ZoneName};
+use crate::{AccountId, ClientToken, Tags, Timestamp, ZoneName};
 
 text_enum! {
     /// Where an instance stands in its life.
@@ -82,6 +82,12 @@ pub struct Instance {
     pub state: InstanceState,
     /// Why it is where it is: AWS's code and message.
     pub state_reason: Option<(String, String)>,
+    /// Why it last changed its state, as EC2 tells it: `User initiated (2026-01-31 08:05:09 GMT)`; else empty.
+    #[serde(default)]
+    pub transition_reason: String,
+    /// Whether its primary interface gets a public IPv4 address at every start, as it did at launch.
+    #[serde(default)]
+    pub auto_public: bool,
     /// The image as the caller named it; any id runs the default image.
     pub image: ImageId,
     /// Its type, by name: the limits on its interfaces follow from it.
@@ -109,7 +115,7 @@ pub struct Instance {
     /// Whether detailed monitoring was asked for; without effect here.
     pub monitoring: bool,
     /// The caller's idempotency token.
-    pub client_token: Option<String>,
+    pub client_token: Option<ClientToken>,
     /// When it was terminated.
     pub terminated: Option<Timestamp>,
     /// Tags.

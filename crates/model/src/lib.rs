@@ -13,6 +13,7 @@
 mod text;
 
 pub mod account;
+pub mod client_token;
 pub mod egress_only_gateway;
 pub mod elastic_ip;
 pub mod geography;
@@ -35,6 +36,7 @@ pub mod time;
 pub mod vpc;
 
 pub use account::AccountId;
+pub use client_token::ClientToken;
 pub use egress_only_gateway::EgressOnlyInternetGateway;
 pub use elastic_ip::ElasticIp;
 pub use geography::{RegionName, ZoneName};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{
     AddressAssociationId, AllocationId, AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId,
 };
-use crate::{AccountId, Tags, Timestamp, ZoneName};
+use crate::{AccountId, ClientToken, Tags, Timestamp, ZoneName};
 
 text_enum! {
     /// What an interface serves.
@@ -112,7 +112,7 @@ pub struct NetworkInterface {
     /// Idle timeouts.
     pub connection_tracking: ConnectionTracking,
     /// The caller's idempotency token.
-    pub client_token: Option<String>,
+    pub client_token: Option<ClientToken>,
     /// Tags.
     pub tags: Tags,
 }

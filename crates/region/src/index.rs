@@ -3,8 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use atoll_model::client_token::{ClientToken, fingerprint};
 use atoll_model::route_table::{AssociationTarget, RouteTarget};
-use atoll_model::{Key, Peer, Row, SubnetId};
+use atoll_model::{
+    AccountId, AddressAssociationId, AttachmentId, Key, Peer, Row, SecurityGroupRuleId, SubnetId,
+};
+use atoll_net::Mac;
 
 /// An entry of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +19,16 @@ pub enum Index {
     Address(SubnetId, IpAddr),
     /// A public address is taken, by an Elastic IP or an interface's auto-assigned one.
     Public(Ipv4Addr),
+    /// An interface has this MAC.
+    Mac(Mac),
+    /// An interface's attachment.
+    Attachment(AttachmentId),
+    /// A rule of a security group.
+    Rule(SecurityGroupRuleId),
+    /// An Elastic IP's association.
+    Association(AddressAssociationId),
+    /// An account's idempotency token, by [`fingerprint`]; what is found must still be compared.
+    Token(AccountId, u64),
 }
 
 /// Every entry of a row.
@@ -65,6 +79,7 @@ pub fn index_of(row: &Row) -> Vec<Index> {
         Row::ElasticIp(eip) => {
             if let Some(association) = eip.association {
                 needs(Key::NetworkInterface(association.eni));
+                entries.push(Index::Association(association.id));
             }
             entries.push(Index::Public(eip.public));
         }
@@ -83,6 +98,7 @@ pub fn index_of(row: &Row) -> Vec<Index> {
                     needs(Key::SecurityGroup(id));
                 }
             }
+            entries.extend(group.rules.keys().map(|id| Index::Rule(*id)));
         }
         Row::NetworkInterface(eni) => {
             needs(Key::Vpc(eni.vpc));
@@ -92,7 +108,10 @@ pub fn index_of(row: &Row) -> Vec<Index> {
             }
             if let Some(attachment) = &eni.attachment {
                 needs(Key::Instance(attachment.instance));
+                entries.push(Index::Attachment(attachment.id));
             }
+            entries.push(Index::Mac(eni.mac));
+            entries.extend(token(eni.owner, eni.client_token.as_ref()));
             for addr in eni.addresses() {
                 entries.push(Index::Address(eni.subnet, addr));
             }
@@ -110,7 +129,12 @@ pub fn index_of(row: &Row) -> Vec<Index> {
                 needs(Key::Vpc(instance.vpc));
                 needs(Key::Subnet(instance.subnet));
             }
+            entries.extend(token(instance.owner, instance.client_token.as_ref()));
         }
     }
     entries
+}
+
+fn token(owner: AccountId, token: Option<&ClientToken>) -> Option<Index> {
+    token.map(|t| Index::Token(owner, fingerprint(&t.token)))
 }

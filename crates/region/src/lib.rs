@@ -12,9 +12,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod elastic_ip;
 pub mod error;
+pub mod idempotency;
 pub mod index;
+pub mod instance;
+pub mod network_interface;
+pub mod security_group;
 pub mod state;
+pub mod tag;
 pub mod transaction;
 
 pub use error::Error;

@@ -1,0 +1,1 @@
+//! Elastic IPs: the public pool, associations (semantics 66-74).

@@ -1,0 +1,305 @@
+//! Tags: at creation and afterwards, on every row and on the rules of security groups.
+
+use atoll_model::tag::{MAX_TAGS, check};
+use atoll_model::{
+    AllocationId, EgressOnlyGatewayId, EniId, InstanceId, InternetGatewayId, Key, NatGatewayId, NetworkAclId,
+    RouteTableId, Row, SecurityGroup, SecurityGroupId, SecurityGroupRuleId, SubnetId, Tags, VpcId,
+};
+
+use crate::error::Error;
+use crate::index::Index;
+use crate::state::{Noun, Region};
+use crate::transaction::{Command, Transaction};
+
+/// Most resources one call may name; less than AWS's 1000, because all change in one delta.
+pub const MAX_RESOURCES: usize = atoll_model::Delta::MAX_ROWS;
+
+/// Whether a person may give something new these tags.
+///
+/// # Errors
+/// `TagLimitExceeded` over 50 tags, `InvalidParameterValue` for a key or value that cannot be.
+pub fn allowed(tags: &Tags) -> Result<(), Error> {
+    if tags.len() > MAX_TAGS {
+        return Err(limit());
+    }
+    for (key, value) in tags {
+        check(key, value).map_err(|e| Error::invalid_value(e.to_string()))?;
+    }
+    Ok(())
+}
+
+fn limit() -> Error {
+    Error::new(
+        "TagLimitExceeded",
+        format!("The maximum number of Tags for a resource has been reached: it may have {MAX_TAGS}"),
+    )
+}
+
+/// Something that carries tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Taggable {
+    /// A row.
+    Row(Key),
+    /// A rule of a security group.
+    Rule(SecurityGroupRuleId),
+}
+
+impl Taggable {
+    /// From an id of any kind that carries tags.
+    ///
+    /// # Errors
+    /// `InvalidID` for any other text.
+    pub fn parse(text: &str) -> Result<Taggable, Error> {
+        macro_rules! first_of {
+            ($($id:ty => $make:expr),+ $(,)?) => {
+                $(if let Ok(id) = text.parse::<$id>() { return Ok($make(id)); })+
+            };
+        }
+        first_of!(
+            VpcId => |id| Taggable::Row(Key::Vpc(id)),
+            SubnetId => |id| Taggable::Row(Key::Subnet(id)),
+            RouteTableId => |id| Taggable::Row(Key::RouteTable(id)),
+            InternetGatewayId => |id| Taggable::Row(Key::InternetGateway(id)),
+            EgressOnlyGatewayId => |id| Taggable::Row(Key::EgressOnlyGateway(id)),
+            NatGatewayId => |id| Taggable::Row(Key::NatGateway(id)),
+            AllocationId => |id| Taggable::Row(Key::ElasticIp(id)),
+            NetworkAclId => |id| Taggable::Row(Key::NetworkAcl(id)),
+            SecurityGroupId => |id| Taggable::Row(Key::SecurityGroup(id)),
+            EniId => |id| Taggable::Row(Key::NetworkInterface(id)),
+            InstanceId => |id| Taggable::Row(Key::Instance(id)),
+            SecurityGroupRuleId => Taggable::Rule,
+        );
+        Err(Error::new(
+            "InvalidID",
+            format!(
+                "The ID '{}' is not valid",
+                text.chars().take(64).collect::<String>()
+            ),
+        ))
+    }
+
+    /// What DescribeTags calls its kind.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Taggable::Rule(_) => "security-group-rule",
+            Taggable::Row(key) => match key {
+                Key::Vpc(_) => "vpc",
+                Key::Subnet(_) => "subnet",
+                Key::RouteTable(_) => "route-table",
+                Key::InternetGateway(_) => "internet-gateway",
+                Key::EgressOnlyGateway(_) => "egress-only-internet-gateway",
+                Key::NatGateway(_) => "natgateway",
+                Key::ElasticIp(_) => "elastic-ip",
+                Key::NetworkAcl(_) => "network-acl",
+                Key::SecurityGroup(_) => "security-group",
+                Key::NetworkInterface(_) => "network-interface",
+                Key::Instance(_) => "instance",
+            },
+        }
+    }
+
+    /// Its id.
+    pub fn text(self) -> String {
+        match self {
+            Taggable::Row(key) => key.text(),
+            Taggable::Rule(id) => id.to_string(),
+        }
+    }
+}
+
+/// Every tag of the account's, with what it is on.
+pub fn every(region: &Region, account: atoll_model::AccountId) -> Vec<(Taggable, String, String)> {
+    let mut found = Vec::new();
+    let mut add = |on: Taggable, tags: &Tags| {
+        found.extend(tags.iter().map(|(k, v)| (on, k.clone(), v.clone())));
+    };
+    for row in region.rows() {
+        let key = row.key();
+        if region.owner_of(key) != Some(account) {
+            continue;
+        }
+        add(Taggable::Row(key), tags_of(&row));
+        if let Row::SecurityGroup(group) = &row {
+            for (id, rule) in &group.rules {
+                add(Taggable::Rule(*id), &rule.tags);
+            }
+        }
+    }
+    found
+}
+
+/// The tags of a row, whatever its noun.
+pub fn tags_of(row: &Row) -> &Tags {
+    match row {
+        Row::Vpc(r) => &r.tags,
+        Row::Subnet(r) => &r.tags,
+        Row::RouteTable(r) => &r.tags,
+        Row::InternetGateway(r) => &r.tags,
+        Row::EgressOnlyGateway(r) => &r.tags,
+        Row::NatGateway(r) => &r.tags,
+        Row::ElasticIp(r) => &r.tags,
+        Row::NetworkAcl(r) => &r.tags,
+        Row::SecurityGroup(r) => &r.tags,
+        Row::NetworkInterface(r) => &r.tags,
+        Row::Instance(r) => &r.tags,
+    }
+}
+
+/// Changes the tags of something the caller owns.
+///
+/// # Errors
+/// The noun's own error for an unknown id, and what `change` returns.
+pub fn change(
+    tx: &mut Transaction,
+    on: Taggable,
+    change: impl FnOnce(&mut Tags) -> Result<(), Error>,
+) -> Result<(), Error> {
+    fn of<N: Noun>(
+        tx: &mut Transaction,
+        id: N::Id,
+        change: impl FnOnce(&mut Tags) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut row = (*tx.find::<N>(id)?).clone();
+        change(row.tags_mut())?;
+        tx.put(row);
+        Ok(())
+    }
+    match on {
+        Taggable::Row(key) => match key {
+            Key::Vpc(id) => of::<atoll_model::Vpc>(tx, id, change),
+            Key::Subnet(id) => of::<atoll_model::Subnet>(tx, id, change),
+            Key::RouteTable(id) => of::<atoll_model::RouteTable>(tx, id, change),
+            Key::InternetGateway(id) => of::<atoll_model::InternetGateway>(tx, id, change),
+            Key::EgressOnlyGateway(id) => of::<atoll_model::EgressOnlyInternetGateway>(tx, id, change),
+            Key::NatGateway(id) => of::<atoll_model::NatGateway>(tx, id, change),
+            Key::ElasticIp(id) => of::<atoll_model::ElasticIp>(tx, id, change),
+            Key::NetworkAcl(id) => of::<atoll_model::NetworkAcl>(tx, id, change),
+            Key::SecurityGroup(id) => of::<SecurityGroup>(tx, id, change),
+            Key::NetworkInterface(id) => of::<atoll_model::NetworkInterface>(tx, id, change),
+            Key::Instance(id) => of::<atoll_model::Instance>(tx, id, change),
+        },
+        Taggable::Rule(id) => {
+            let group = group_of(tx, id)?;
+            let mut group = (*group).clone();
+            if let Some(rule) = group.rules.get_mut(&id) {
+                change(&mut rule.tags)?;
+            }
+            tx.put(group);
+            Ok(())
+        }
+    }
+}
+
+fn group_of(tx: &Transaction, rule: SecurityGroupRuleId) -> Result<std::sync::Arc<SecurityGroup>, Error> {
+    tx.region()
+        .indexed(Index::Rule(rule))
+        .find_map(|key| match key {
+            Key::SecurityGroup(id) => tx.find::<SecurityGroup>(id).ok(),
+            _ => None,
+        })
+        .ok_or_else(|| crate::security_group::rule_not_found(rule))
+}
+
+fn at_most(resources: &[Taggable]) -> Result<(), Error> {
+    if resources.is_empty() {
+        return Err(Error::missing("resourceIdSet"));
+    }
+    if resources.len() > MAX_RESOURCES {
+        return Err(Error::new(
+            "TooManyResources",
+            format!(
+                "{} resources were named; at most {MAX_RESOURCES} can be tagged in one call",
+                resources.len()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// CreateTags: sets tags on resources; one of the same key is replaced.
+#[derive(Clone, Debug, Default)]
+pub struct CreateTags {
+    /// What to tag, at most [`MAX_RESOURCES`].
+    pub resources: Vec<Taggable>,
+    /// The tags.
+    pub tags: Tags,
+}
+
+impl Command for CreateTags {
+    type Reply = ();
+
+    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
+        at_most(&self.resources)?;
+        if self.tags.is_empty() {
+            return Err(Error::missing("tagSet"));
+        }
+        allowed(&self.tags)?;
+        for resource in self.resources {
+            change(tx, resource, |tags| {
+                tags.extend(self.tags.clone());
+                let own = tags.keys().filter(|k| !is_system(k)).count();
+                if own > MAX_TAGS { Err(limit()) } else { Ok(()) }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// DeleteTags: takes tags off resources; those that are not there are no error.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteTags {
+    /// From what to take, at most [`MAX_RESOURCES`].
+    pub resources: Vec<Taggable>,
+    /// Keys; with a value, only where the tag has that value. None at all: every tag of a person's.
+    pub tags: Vec<(String, Option<String>)>,
+}
+
+impl Command for DeleteTags {
+    type Reply = ();
+
+    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
+        at_most(&self.resources)?;
+        for (key, value) in &self.tags {
+            check(key, value.as_deref().unwrap_or("")).map_err(|e| Error::invalid_value(e.to_string()))?;
+        }
+        for resource in self.resources {
+            change(tx, resource, |tags| {
+                if self.tags.is_empty() {
+                    tags.retain(|key, _| is_system(key));
+                }
+                for (key, value) in &self.tags {
+                    if value.as_ref().is_none_or(|v| tags.get(key) == Some(v)) {
+                        tags.remove(key);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a key is AWS's own, such as `aws:cloudformation:stack-name`.
+fn is_system(key: &str) -> bool {
+    key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
+}
+
+/// Sets `aws:…` tags, which a person may not: a stack marks what it made.
+#[derive(Clone, Debug)]
+pub struct SetSystemTags {
+    /// What to tag.
+    pub resource: Taggable,
+    /// The tags.
+    pub tags: Tags,
+}
+
+impl Command for SetSystemTags {
+    type Reply = ();
+
+    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
+        change(tx, self.resource, |tags| {
+            tags.extend(self.tags);
+            Ok(())
+        })
+    }
+}
