@@ -1,0 +1,186 @@
+//! A region in memory behind a real server on loopback, and a client of a few lines.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atoll_access::{AccessKey, Credential, SecretKey};
+use atoll_api::auth::Auth;
+use atoll_api::backend::{BoxFuture, Submission};
+use atoll_api::{Api, ApiError, Backend};
+use atoll_model::{AccountId, RegionName, Timestamp};
+use atoll_region::{Config, Context, Region};
+
+/// Half past nine on the last day of January 2026.
+pub const NOW: Timestamp = Timestamp(1_769_851_800_000);
+pub const KEY: &str = "AKIDEXAMPLE";
+pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// us-east-1 and eu-west-1 in memory; every commit is at once durable.
+pub struct Memory {
+    regions: Vec<Mutex<Arc<Region>>>,
+}
+
+impl Memory {
+    pub fn new() -> Arc<Memory> {
+        let names = ["us-east-1", "eu-west-1"];
+        let region = |(i, name): (usize, &&str)| {
+            Mutex::new(Arc::new(Region::new(Config::default_for(
+                name.parse().unwrap(),
+                i,
+            ))))
+        };
+        Arc::new(Memory {
+            regions: names.iter().enumerate().map(region).collect(),
+        })
+    }
+}
+
+impl Backend for Memory {
+    fn regions(&self) -> Vec<RegionName> {
+        self.regions
+            .iter()
+            .map(|region| region.lock().unwrap().name())
+            .collect()
+    }
+
+    fn snapshot(&self, name: RegionName) -> Option<Arc<Region>> {
+        self.regions
+            .iter()
+            .map(|region| region.lock().unwrap().clone())
+            .find(|region| region.name() == name)
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<(), ApiError>> {
+        Box::pin(async move {
+            let found = self
+                .regions
+                .iter()
+                .find(|region| region.lock().unwrap().name() == submission.region);
+            let mut region = found.unwrap().lock().unwrap();
+            let seed = region.revision().0;
+            let context = Context {
+                account: submission.account,
+                now: NOW,
+                seed,
+            };
+            *region = Arc::new(region.apply(&context, submission.command)?.region);
+            Ok(())
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        NOW
+    }
+
+    fn credential(&self, access_key: &AccessKey) -> Option<Credential> {
+        (access_key.as_str() == KEY).then(|| Credential {
+            account: AccountId::DEFAULT,
+            access_key: access_key.clone(),
+            secret: SecretKey::new(SECRET),
+        })
+    }
+}
+
+/// A server that runs as long as the test.
+pub struct Server {
+    pub address: SocketAddr,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Server {
+    pub fn start(auth: Auth) -> Server {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let api = Arc::new(Api::new(Memory::new(), auth));
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(atoll_api::serve(listener, api, std::future::pending()));
+        Server {
+            address,
+            _runtime: runtime,
+        }
+    }
+
+    /// Sends the bytes of a request as they are and reads the answer to its end.
+    pub fn send(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        // A server that refuses a body may close before it was all written.
+        _ = stream.write_all(request);
+        let mut answer = Vec::new();
+        _ = stream.read_to_end(&mut answer);
+        Answer::parse(&String::from_utf8(answer).unwrap())
+    }
+
+    /// A `POST /` with these headers beside the usual ones.
+    pub fn post(&self, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = format!(
+            "POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n",
+            self.address,
+            body.len()
+        );
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        self.send(format!("{request}\r\n{body}").as_bytes())
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Answer {
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap();
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        };
+        Answer {
+            status,
+            headers: lines.map(header).collect(),
+            body: body.to_owned(),
+        }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        &self
+            .headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+            .1
+    }
+
+    /// The text of the first element of that name.
+    pub fn element(&self, name: &str) -> &str {
+        let found = self
+            .body
+            .split_once(&format!("<{name}>"))
+            .and_then(|(_, rest)| rest.split_once('<'));
+        found.unwrap_or_else(|| panic!("no <{name}> in {}", self.body)).0
+    }
+
+    /// Status, code and message of an error.
+    pub fn error(&self) -> (u16, &str, &str) {
+        (self.status, self.element("Code"), self.element("Message"))
+    }
+}
