@@ -201,8 +201,9 @@ impl Opened {
     /// # Errors
     /// When a region cannot be loaded or the credentials cannot be used.
     pub async fn start(self) -> Result<Running, ServeError> {
-        let stores = |name: &str| -> Result<Arc<dyn Store>, StoreError> {
-            Ok(match &self.data {
+        let data = self.data.clone();
+        let stores = move |name: &str| -> Result<Arc<dyn Store>, StoreError> {
+            Ok(match &data {
                 Some(data) => Arc::new(Embedded::open(data.join(format!("{name}.redb")))?),
                 None => Arc::new(Memory::new()),
             })
@@ -337,13 +338,11 @@ impl Running {
         self.control.abort();
         let _ = self.control.await;
         let _ = std::fs::remove_file(&self.control_path);
-        drop(self.daemon);
-        // The writers end when the last handle is gone. A call that did not end in time may hold one: it is
-        // not waited for, and what it has not been answered is nobody's to rely on.
-        for writer in self.writers {
-            if writer.is_finished() {
-                let _ = writer.join();
-            }
-        }
+        let (daemon, writers) = (self.daemon, self.writers);
+        let ended = tokio::task::spawn_blocking(move || {
+            daemon.handles().iter().for_each(RegionHandle::end);
+            writers.into_iter().for_each(|writer| drop(writer.join()));
+        });
+        let _ = ended.await;
     }
 }
