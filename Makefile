@@ -7,11 +7,11 @@ setup:
 	@scripts/setup
 
 build: setup
-	cargo build --locked -p atoll-cli
+	cargo build --locked -p atoll-cli -p atoll-demo
 
 # Brings up examples/two-tier.yaml and walks through its checks with real traffic.
 demo: build
-	@target/debug/atoll demo
+	@target/debug/atoll-demo
 
 lint: setup
 	cargo fmt --all --check
