@@ -1,14 +1,27 @@
 //! Wiring: what turns the rooms into a process.
 //!
 //! - `writer.rs` and `region_handle.rs`: one writer a region, durable before it is seen.
+//! - `serve.rs`: from options to a daemon that serves; `daemon.rs`: what the process shares.
+//! - `control/`: what is not AWS's API, over a socket of the owner's.
+//! - `places.rs`, `credentials.rs`, `pools.rs`: what lies where on the disk.
 //! - `entropy.rs`: the clock and the random numbers that the deciding rooms are given.
 //!
 //! No rule of a VPC and no wire form belongs here: those are `region`'s, `fabric`'s and `api`'s.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod control;
+pub mod credentials;
+mod daemon;
 pub mod entropy;
+pub mod options;
+pub mod places;
+mod pools;
 mod region_handle;
+mod serve;
 pub mod writer;
 
+pub use daemon::Daemon;
+pub use options::Options;
 pub use region_handle::{Followed, Follower, RegionHandle};
+pub use serve::{Opened, Running, ServeError, open};

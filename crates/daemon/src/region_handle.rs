@@ -26,7 +26,12 @@ struct Shared {
     current: ArcSwap<Region>,
     latest: watch::Sender<Arc<Region>>,
     published: broadcast::Sender<Arc<Published>>,
-    jobs: SyncSender<Job>,
+    jobs: SyncSender<Message>,
+}
+
+enum Message {
+    Apply(Job),
+    End,
 }
 
 /// What a follower of deltas learns.
@@ -46,12 +51,12 @@ pub struct Follower {
 }
 
 impl RegionHandle {
-    /// Runs the writer in a thread of its own. The thread ends when the last handle is dropped and what
-    /// was sent before has been made durable.
+    /// Runs the writer in a thread of its own. The thread ends, and with it the store is closed, at
+    /// [`RegionHandle::end`] or when the last handle is dropped; what was sent before is made durable first.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(mut writer: Writer) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(writer: Writer) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
         let region = writer.durable().clone();
         let shared = Arc::new(Shared {
@@ -65,7 +70,7 @@ impl RegionHandle {
         let thread = std::thread::Builder::new()
             .name(format!("writer-{}", shared.name))
             .spawn(move || {
-                run(&mut writer, &queue, &mut |published: Published| {
+                run(writer, &queue, &mut |published: Published| {
                     if let Some(shared) = weak.upgrade() {
                         shared.current.store(published.region.clone());
                         // Followers first: whoever wakes on `latest` finds their deltas under way.
@@ -122,12 +127,17 @@ impl RegionHandle {
                 answer: Box::new(move |durable| done(Err(durable.err().unwrap_or(error)))),
             },
         });
-        match self.0.jobs.try_send(job) {
+        match self.0.jobs.try_send(Message::Apply(job)) {
             Ok(()) => {}
             // The job, and `done` with it, is dropped: `apply` reads that as a refusal.
             Err(TrySendError::Full(_)) => tracing::warn!(region = %self.0.name, "too many commands wait"),
             Err(TrySendError::Disconnected(_)) => tracing::error!(region = %self.0.name, "the writer ended"),
         }
+    }
+
+    /// Ends the writer after what was sent before; later commands are refused. Blocks while the queue is full.
+    pub fn end(&self) {
+        let _ = self.0.jobs.send(Message::End);
     }
 
     /// Applies a command as an account, now; answers when it is durable.
@@ -152,14 +162,19 @@ impl RegionHandle {
     }
 }
 
-fn run(writer: &mut Writer, queue: &Receiver<Job>, publish: &mut dyn FnMut(Published)) {
-    while let Ok(first) = queue.recv() {
-        writer.take(first);
+fn run(mut writer: Writer, queue: &Receiver<Message>, publish: &mut dyn FnMut(Published)) {
+    let mut open = true;
+    while open && let Ok(first) = queue.recv() {
         // While one batch syncs the next gathers: this is all the grouping there is.
-        queue
-            .try_iter()
-            .take(MAX_BATCH - 1)
-            .for_each(|job| writer.take(job));
+        for message in std::iter::once(first).chain(queue.try_iter()).take(MAX_BATCH) {
+            match message {
+                Message::Apply(job) => writer.take(job),
+                Message::End => {
+                    open = false;
+                    break;
+                }
+            }
+        }
         writer.commit(publish);
     }
 }

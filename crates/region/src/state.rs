@@ -58,6 +58,8 @@ pub trait Noun: Clone + Into<Row> + 'static {
     const TITLE: &'static str;
     /// The key of a row.
     fn key(id: Self::Id) -> Key;
+    /// The row, if it is of this noun.
+    fn from_row(row: Row) -> Option<Arc<Self>>;
     /// Its id.
     fn id(&self) -> Self::Id;
     /// Who owns it: nobody else sees it.
@@ -124,6 +126,7 @@ macro_rules! tables {
             const NOT_FOUND: &'static str = $not_found;
             const TITLE: &'static str = $title;
             fn key(id: $id) -> Key { Key::$variant(id) }
+            fn from_row(row: Row) -> Option<Arc<Self>> { match row { Row::$variant(row) => Some(row), _ => None } }
             fn id(&self) -> $id { self.id }
             fn owner(&self) -> AccountId { self.owner }
             fn tags(&self) -> &Tags { &self.tags }
@@ -193,6 +196,11 @@ impl Region {
         }
     }
 
+    /// Every row of a noun, whoever owns it, in id order.
+    pub fn all<N: Noun>(&self) -> impl Iterator<Item = &Arc<N>> + '_ {
+        N::table(self).values()
+    }
+
     /// Every row of a noun that the account owns, in id order.
     pub fn list<N: Noun>(&self, account: AccountId) -> impl Iterator<Item = &Arc<N>> + '_ {
         N::table(self).values().filter(move |row| row.owner() == account)
@@ -210,6 +218,13 @@ impl Region {
     /// What depends on a row: it may not go while something does, unless it goes with it.
     pub fn dependants(&self, key: Key) -> impl Iterator<Item = Key> + '_ {
         self.indexed(Index::Dependant(key))
+    }
+
+    /// The dependants of one noun.
+    pub fn dependants_of<N: Noun>(&self, key: Key) -> impl Iterator<Item = Arc<N>> + '_ {
+        self.dependants(key)
+            .filter_map(|key| self.row(key))
+            .filter_map(N::from_row)
     }
 
     /// The interface that holds an address in a subnet.

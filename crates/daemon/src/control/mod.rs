@@ -1,0 +1,7 @@
+//! What is not AWS's API: asked over a unix socket of mode 0600, one JSON document a line each way.
+//!
+//! [`protocol`] is what both sides say, `server` answers, [`client`] asks.
+
+pub mod client;
+pub mod protocol;
+pub(crate) mod server;

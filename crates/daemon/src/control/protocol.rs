@@ -1,0 +1,120 @@
+//! What is said over the control socket. A connection carries any number of requests, each one line,
+//! each answered by one line.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest request, in bytes.
+pub const MAX_REQUEST: u64 = 64 * 1024;
+/// The longest reply, in bytes.
+pub const MAX_REPLY: u64 = 16 * 1024 * 1024;
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// What is served and what runs.
+    Status,
+    /// What a shell needs to call the API.
+    Env,
+    /// Where a command for an instance is to be sent: by id, `Name` tag or logical id, or `internet`.
+    ExecTarget {
+        /// The name.
+        name: String,
+    },
+    /// Ends the daemon; instances stay.
+    Shutdown,
+    /// Ends everything and removes what is kept.
+    DownAll,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Env`].
+    Env(Env),
+    /// To [`Request::ExecTarget`].
+    ExecTarget(ExecTarget),
+    /// Done.
+    Done,
+    /// It was not done.
+    Error {
+        /// Why, as one sentence.
+        message: String,
+    },
+}
+
+/// What is served and what runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The API's URL.
+    pub endpoint: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// `sigv4` or `none`.
+    pub auth: String,
+    /// `userspace` or `none`.
+    pub data_plane: String,
+    /// The data directory; absent when nothing is kept.
+    pub data_directory: Option<String>,
+    /// Each region, the default one first.
+    pub regions: Vec<RegionStatus>,
+}
+
+/// A region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegionStatus {
+    /// Its name.
+    pub name: String,
+    /// How many changes it has seen.
+    pub revision: u64,
+    /// Its VPCs' ids.
+    pub vpcs: Vec<String>,
+    /// Its instances, those terminated left out.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Its id.
+    pub id: String,
+    /// Its `Name` tag.
+    pub name: Option<String>,
+    /// Its state, in EC2's words.
+    pub state: String,
+    /// Its zone.
+    pub zone: String,
+    /// Its subnet.
+    pub subnet: String,
+    /// Private addresses of all its interfaces, both families.
+    pub addresses: Vec<IpAddr>,
+    /// Public IPv4 addresses of all its interfaces.
+    pub public_addresses: Vec<IpAddr>,
+}
+
+/// What a shell needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Env {
+    /// `AWS_ENDPOINT_URL`.
+    pub endpoint: String,
+    /// `AWS_REGION`.
+    pub region: String,
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key: String,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_key: String,
+}
+
+/// Where commands for an instance go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecTarget {
+    /// The instance's id, or `internet`.
+    pub id: String,
+    /// The run directory whose shim to ask.
+    pub run_directory: String,
+}

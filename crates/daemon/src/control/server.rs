@@ -1,0 +1,119 @@
+//! Answering over the control socket.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::protocol::{ExecTarget, MAX_REPLY, MAX_REQUEST, Reply, Request};
+use crate::daemon::Daemon;
+
+/// Conversations at a time; the socket is its owner's alone.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a client may be silent.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Answers until the task is dropped.
+pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
+    let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let daemon = daemon.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = converse(stream, &daemon).await {
+                        tracing::debug!(%error, "a control connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control socket");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(mut stream: UnixStream, daemon: &Arc<Daemon>) -> io::Result<()> {
+    // The mode of the socket says so already; this says it again.
+    let peer = stream.peer_cred()?.uid();
+    if peer != rustix::process::geteuid().as_raw() && peer != 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let (read, mut write) = stream.split();
+    let mut read = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut read).take(MAX_REQUEST);
+        let received = tokio::time::timeout(IDLE, bounded.read_until(b'\n', &mut line)).await??;
+        if received == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_slice(&line) {
+            Ok(request) => answer(daemon, request).await,
+            Err(error) if line.ends_with(b"\n") => {
+                refused(format!("this daemon does not know that request: {error}"))
+            }
+            Err(_) => refused(format!("a request is one line of at most {MAX_REQUEST} bytes")),
+        };
+        let mut bytes = serde_json::to_vec(&reply)?;
+        if bytes.len() as u64 >= MAX_REPLY {
+            bytes = serde_json::to_vec(&refused(format!("the answer is over {MAX_REPLY} bytes")))?;
+        }
+        bytes.push(b'\n');
+        write.write_all(&bytes).await?;
+        if !line.ends_with(b"\n") {
+            return Ok(());
+        }
+    }
+}
+
+fn refused(message: String) -> Reply {
+    Reply::Error { message }
+}
+
+async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
+    match request {
+        Request::Status => Reply::Status(daemon.status()),
+        Request::Env => Reply::Env(daemon.env()),
+        Request::ExecTarget { name } => exec_target(daemon, &name),
+        Request::Shutdown => {
+            daemon.stop.notify_one();
+            Reply::Done
+        }
+        Request::DownAll => match daemon.down_all().await {
+            Ok(()) => Reply::Done,
+            Err(message) => refused(message),
+        },
+    }
+}
+
+fn exec_target(daemon: &Daemon, name: &str) -> Reply {
+    let target = |id: String| {
+        let run_directory = daemon.run_directory.display().to_string();
+        Reply::ExecTarget(ExecTarget { id, run_directory })
+    };
+    if name == "internet" {
+        return target(name.to_owned());
+    }
+    match daemon.instances_named(name).as_slice() {
+        [] => refused(format!(
+            "no instance has the id, Name tag or logical id {name:?}; `atoll status` lists them"
+        )),
+        [instance] => target(instance.id.to_string()),
+        several => {
+            let ids: Vec<String> = several.iter().map(|instance| instance.id.to_string()).collect();
+            refused(format!(
+                "{name:?} names {} instances; use an id: {}",
+                several.len(),
+                ids.join(", ")
+            ))
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The regions of a process, as the API and the control socket see them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use atoll_access::{AccessKey, Credential};
+use atoll_api::backend::BoxFuture;
+use atoll_api::{ApiError, Backend, Submission};
+use atoll_model::{Instance, InstanceState, NetworkInterface, RegionName, Row, Timestamp};
+use atoll_region::Region;
+use tokio::sync::Notify;
+
+use crate::control::protocol::{Env, InstanceStatus, RegionStatus, Status};
+use crate::entropy;
+use crate::options::{Auth, DataPlane};
+use crate::region_handle::RegionHandle;
+
+/// What everything in the process shares.
+pub struct Daemon {
+    pub(crate) endpoint: SocketAddr,
+    pub(crate) auth: Auth,
+    pub(crate) data_plane: DataPlane,
+    pub(crate) data_directory: Option<PathBuf>,
+    pub(crate) run_directory: PathBuf,
+    pub(crate) credential: Credential,
+    /// The default one first; never empty.
+    pub(crate) regions: Vec<RegionHandle>,
+    pub(crate) stop: Notify,
+}
+
+impl Daemon {
+    /// The region of a name.
+    pub fn region(&self, name: RegionName) -> Option<&RegionHandle> {
+        self.regions.iter().find(|region| region.name() == name)
+    }
+
+    /// The regions, the default one first.
+    pub fn handles(&self) -> &[RegionHandle] {
+        &self.regions
+    }
+
+    /// The API's URL.
+    pub fn endpoint_url(&self) -> String {
+        let mut address = self.endpoint;
+        if address.ip().is_unspecified() {
+            let loopback: std::net::IpAddr = match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(loopback);
+        }
+        format!("http://{address}")
+    }
+
+    pub(crate) fn env(&self) -> Env {
+        Env {
+            endpoint: self.endpoint_url(),
+            region: self
+                .regions
+                .first()
+                .map_or(RegionName::DEFAULT, RegionHandle::name)
+                .to_string(),
+            access_key: self.credential.access_key.to_string(),
+            secret_key: self.credential.secret.expose().to_owned(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            endpoint: self.endpoint_url(),
+            pid: std::process::id(),
+            auth: self.auth.to_string(),
+            data_plane: self.data_plane.to_string(),
+            data_directory: self
+                .data_directory
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            regions: self
+                .regions
+                .iter()
+                .map(|handle| region_status(&handle.current()))
+                .collect(),
+        }
+    }
+
+    /// Ends everything and removes what is kept.
+    pub(crate) async fn down_all(&self) -> Result<(), String> {
+        if let Some(data) = &self.data_directory {
+            for name in [crate::credentials::FILE, crate::pools::FILE, "lock", "atoll.log"] {
+                let _ = std::fs::remove_file(data.join(name));
+            }
+            for region in &self.regions {
+                let _ = std::fs::remove_file(data.join(format!("{}.redb", region.name())));
+            }
+            // Only if nothing of anybody else's is in it.
+            let _ = std::fs::remove_dir(data);
+        }
+        self.stop.notify_one();
+        Ok(())
+    }
+
+    /// The instances that a name means: an id, or a `Name` tag.
+    pub(crate) fn instances_named(&self, name: &str) -> Vec<Arc<Instance>> {
+        let mut found = Vec::new();
+        for handle in &self.regions {
+            let region = handle.current();
+            found.extend(instances(&region).filter(|instance| {
+                instance.id.to_string() == name || name_tag(instance).as_deref() == Some(name)
+            }));
+        }
+        found
+    }
+}
+
+fn name_tag(instance: &Instance) -> Option<String> {
+    instance.tags.get("Name").map(|name| name.to_string())
+}
+
+/// Every instance that is not terminated, whoever owns it: the control socket is the owner's of them all.
+fn instances(region: &Region) -> impl Iterator<Item = Arc<Instance>> + '_ {
+    region.rows().filter_map(|row| match row {
+        Row::Instance(instance) if instance.state != InstanceState::Terminated => Some(instance),
+        _ => None,
+    })
+}
+
+fn region_status(region: &Region) -> RegionStatus {
+    let vpcs = region.rows().filter_map(|row| match row {
+        Row::Vpc(vpc) => Some(vpc.id.to_string()),
+        _ => None,
+    });
+    RegionStatus {
+        name: region.name().to_string(),
+        revision: region.revision().0,
+        vpcs: vpcs.collect(),
+        instances: instances(region)
+            .map(|instance| instance_status(region, &instance))
+            .collect(),
+    }
+}
+
+fn instance_status(region: &Region, instance: &Instance) -> InstanceStatus {
+    let enis: Vec<&Arc<NetworkInterface>> = region.enis_of(instance.id);
+    let public = enis
+        .iter()
+        .flat_map(|eni| &eni.private_addresses)
+        .filter_map(|address| address.public);
+    InstanceStatus {
+        id: instance.id.to_string(),
+        name: name_tag(instance),
+        state: instance.state.to_string(),
+        zone: instance.zone.to_string(),
+        subnet: instance.subnet.to_string(),
+        addresses: enis.iter().flat_map(|eni| eni.addresses()).collect(),
+        public_addresses: public.map(|public| public.ip.into()).collect(),
+    }
+}
+
+impl Backend for Daemon {
+    fn regions(&self) -> Vec<RegionName> {
+        self.regions.iter().map(RegionHandle::name).collect()
+    }
+
+    fn snapshot(&self, region: RegionName) -> Option<Arc<Region>> {
+        self.region(region).map(RegionHandle::current)
+    }
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'_, Result<(), ApiError>> {
+        let Submission {
+            region,
+            account,
+            command,
+        } = submission;
+        let handle = self.region(region).cloned();
+        Box::pin(async move {
+            let handle = handle
+                .ok_or_else(|| ApiError::unavailable(format!("The region {region} is not served here")))?;
+            Ok(handle.apply(account, command).await?)
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        entropy::now()
+    }
+
+    fn credential(&self, access_key: &AccessKey) -> Option<Credential> {
+        (self.credential.access_key == *access_key).then(|| self.credential.clone())
+    }
+}

@@ -1,0 +1,99 @@
+//! What `atoll serve` is told.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use atoll_model::RegionName;
+
+use crate::places;
+
+/// Where the API is served when nothing else is said.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4600);
+
+/// What is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// Everything, in this directory.
+    Directory(PathBuf),
+    /// Nothing.
+    Ephemeral,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Whoever signs with a known access key.
+    SigV4,
+    /// Anybody, as account 123456789012.
+    None,
+}
+
+/// What carries packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPlane {
+    /// Packet sockets, everywhere, also rootless.
+    Userspace,
+    /// Nothing: the API alone. Instances are rows without processes.
+    None,
+}
+
+/// The options of a daemon.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the API is served; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// What is kept.
+    pub data: Data,
+    /// Who may call.
+    pub auth: Auth,
+    /// What carries packets.
+    pub data_plane: DataPlane,
+    /// The regions that are served, the default one first.
+    pub regions: Vec<RegionName>,
+    /// Where sockets go.
+    pub run_base: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_LISTEN,
+            data: Data::Directory(places::default_data_directory()),
+            auth: Auth::SigV4,
+            data_plane: DataPlane::Userspace,
+            regions: vec![RegionName::DEFAULT],
+            run_base: places::default_run_base(),
+        }
+    }
+}
+
+/// A word that an option does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not one of: {known}")]
+pub struct WordError {
+    value: String,
+    known: &'static str,
+}
+
+macro_rules! words {
+    ($type:ident, $known:literal, $($word:literal => $value:ident),+) => {
+        impl FromStr for $type {
+            type Err = WordError;
+            fn from_str(text: &str) -> Result<Self, WordError> {
+                match text {
+                    $($word => Ok($type::$value),)+
+                    _ => Err(WordError { value: text.chars().take(64).collect(), known: $known }),
+                }
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $($type::$value => $word),+ })
+            }
+        }
+    };
+}
+words!(Auth, "sigv4, none", "sigv4" => SigV4, "none" => None);
+words!(DataPlane, "userspace, none", "userspace" => Userspace, "none" => None);

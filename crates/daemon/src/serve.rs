@@ -1,0 +1,348 @@
+//! From options to a daemon that serves.
+//!
+//! The order matters: [`open`] takes everything that is the host's own (the API's listener on the host's
+//! loopback, directories, locks, the control socket) while the process still has one thread; [`Opened::start`]
+//! then loads the regions and serves.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use atoll_api::Api;
+use atoll_store::{Embedded, Memory, Store, StoreError};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::control;
+use crate::credentials::{self, CredentialsError};
+use crate::daemon::Daemon;
+use crate::options::{Auth, Data, Options};
+use crate::places::{self, PlaceError};
+use crate::pools;
+use crate::region_handle::RegionHandle;
+use crate::writer::{LoadError, Writer};
+
+/// How long calls under way may take when the daemon ends.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The API's address cannot be had.
+    #[error("cannot listen at {listen}: {why}; end what listens there, or name another --listen")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        why: io::Error,
+    },
+    /// A directory cannot be used.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// Another daemon has the data directory.
+    #[error("{} is in use by another atoll daemon; end that one, or name another --data-dir", path.display())]
+    DataInUse {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// A region's store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A region cannot be loaded.
+    #[error("region {region}: {why}")]
+    Load {
+        /// The region.
+        region: String,
+        /// What was wrong.
+        why: LoadError,
+    },
+    /// A region was named twice, or none.
+    #[error("{0}")]
+    Regions(String),
+    /// Something else of the system's.
+    #[error("cannot {what}: {why}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        why: io::Error,
+    },
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
+    let what = what.into();
+    move |why| ServeError::System { what, why }
+}
+
+/// Everything of the host's that a daemon holds, before it serves.
+pub struct Opened {
+    options: Options,
+    endpoint: SocketAddr,
+    listener: TcpListener,
+    control: UnixListener,
+    control_path: PathBuf,
+    /// `None` when nothing is kept.
+    data: Option<PathBuf>,
+    run_directory: PathBuf,
+    _lock: Option<File>,
+}
+
+/// A daemon that serves.
+pub struct Running {
+    daemon: Arc<Daemon>,
+    api: JoinHandle<io::Result<()>>,
+    control: JoinHandle<()>,
+    writers: Vec<std::thread::JoinHandle<()>>,
+    stop: Arc<Notify>,
+    control_path: PathBuf,
+    _lock: Option<File>,
+}
+
+/// Takes what is the host's own. Call it while the process has one thread.
+///
+/// # Errors
+/// The first thing that cannot be had, with what to do about it.
+pub fn open(options: Options) -> Result<Opened, ServeError> {
+    if options.regions.is_empty() {
+        return Err(ServeError::Regions("name at least one --region".into()));
+    }
+    for (nth, region) in options.regions.iter().enumerate() {
+        if options.regions.iter().take(nth).any(|other| other == region) {
+            return Err(ServeError::Regions(format!("--region {region} is given twice")));
+        }
+    }
+    let listen = |why| ServeError::Listen {
+        listen: options.listen,
+        why,
+    };
+    let listener = TcpListener::bind(options.listen).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    let endpoint = listener.local_addr().map_err(listen)?;
+
+    let run_base = places::private_directory(&options.run_base)?;
+    let (data, lock, run_directory) = match &options.data {
+        Data::Ephemeral => (
+            None,
+            None,
+            run_base.join(format!("ephemeral-{}", endpoint.port())),
+        ),
+        Data::Directory(directory) => {
+            let data = places::private_directory(directory)?;
+            let lock = lock(&data)?;
+            let run_directory = places::run_directory(&run_base, &data);
+            (Some(data), Some(lock), run_directory)
+        }
+    };
+    let control_path = places::control_socket(&run_base, endpoint.port());
+    let control = listen_control(&control_path)?;
+    Ok(Opened {
+        options,
+        endpoint,
+        listener,
+        control,
+        control_path,
+        data,
+        run_directory,
+        _lock: lock,
+    })
+}
+
+fn lock(data: &Path) -> Result<File, ServeError> {
+    let path = data.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(system(format!("open {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(ServeError::DataInUse {
+            path: data.to_path_buf(),
+        }),
+        Err(std::fs::TryLockError::Error(why)) => Err(system(format!("lock {}", path.display()))(why)),
+    }
+}
+
+fn listen_control(path: &Path) -> Result<UnixListener, ServeError> {
+    let what = || system(format!("listen at {}", path.display()));
+    if UnixStream::connect(path).is_ok() {
+        let why = io::Error::new(io::ErrorKind::AddrInUse, "another daemon answers there");
+        return Err(what()(why));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(what()(error)),
+        _ => {}
+    }
+    // The directory is 0700, so nobody comes in between the two calls.
+    let listener = UnixListener::bind(path).map_err(what())?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(what())?;
+    listener.set_nonblocking(true).map_err(what())?;
+    Ok(listener)
+}
+
+impl Opened {
+    /// Where the API will be served.
+    pub fn endpoint(&self) -> SocketAddr {
+        self.endpoint
+    }
+
+    /// Loads the regions and serves. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When a region cannot be loaded or the credentials cannot be used.
+    pub async fn start(self) -> Result<Running, ServeError> {
+        let data = self.data.clone();
+        let stores = move |name: &str| -> Result<Arc<dyn Store>, StoreError> {
+            Ok(match &data {
+                Some(data) => Arc::new(Embedded::open(data.join(format!("{name}.redb")))?),
+                None => Arc::new(Memory::new()),
+            })
+        };
+        self.start_on(stores).await
+    }
+
+    /// As [`Opened::start`], on stores of the caller's: one a region.
+    ///
+    /// # Errors
+    /// As [`Opened::start`].
+    pub async fn start_on(
+        self,
+        stores: impl Fn(&str) -> Result<Arc<dyn Store>, StoreError>,
+    ) -> Result<Running, ServeError> {
+        let credential = match &self.data {
+            Some(data) => credentials::load_or_create(data)?,
+            None => credentials::generate().map_err(system("make an access key"))?,
+        };
+        let configs = pools::configure(self.data.as_deref(), &self.options.regions)
+            .map_err(system(format!("keep {}", pools::FILE)))?;
+        let (mut regions, mut writers) = (Vec::new(), Vec::new());
+        for config in configs {
+            let name = config.name.to_string();
+            let store = stores(&name)?;
+            let writer = Writer::open(store, config).map_err(|why| ServeError::Load {
+                region: name.clone(),
+                why,
+            })?;
+            let (handle, thread) =
+                RegionHandle::start(writer).map_err(system(format!("start the writer of {name}")))?;
+            regions.push(handle);
+            writers.push(thread);
+        }
+        let daemon = Arc::new(Daemon {
+            endpoint: self.endpoint,
+            auth: self.options.auth,
+            data_plane: self.options.data_plane,
+            data_directory: self.data.clone(),
+            run_directory: self.run_directory.clone(),
+            credential,
+            regions,
+            stop: Notify::new(),
+        });
+        let auth = match self.options.auth {
+            Auth::SigV4 => atoll_api::auth::Auth::SigV4,
+            Auth::None => atoll_api::auth::Auth::None,
+        };
+        let api = Arc::new(Api::new(daemon.clone(), auth));
+        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(system("serve the API"))?;
+        let control =
+            tokio::net::UnixListener::from_std(self.control).map_err(system("serve the control socket"))?;
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        Ok(Running {
+            api: tokio::spawn(atoll_api::serve(listener, api, async move {
+                stopped.notified().await
+            })),
+            control: tokio::spawn(control::server::serve(control, daemon.clone())),
+            daemon,
+            writers,
+            stop,
+            control_path: self.control_path,
+            _lock: self._lock,
+        })
+    }
+
+    /// Serves until SIGTERM, SIGINT or a request over the control socket: the whole of `atoll serve`.
+    ///
+    /// # Errors
+    /// As [`Opened::start`].
+    pub fn run(self, ready: impl FnOnce(&Daemon)) -> Result<(), ServeError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(system("start threads"))?;
+        let result = runtime.block_on(async {
+            let mut signals = Signals::new().map_err(system("handle signals"))?;
+            let running = self.start().await?;
+            ready(&running.daemon);
+            tokio::select! {
+                () = signals.next() => {}
+                () = running.daemon.stop.notified() => {}
+            }
+            running.stop().await;
+            Ok(())
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        result
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Running {
+    /// The daemon.
+    pub fn daemon(&self) -> &Arc<Daemon> {
+        &self.daemon
+    }
+
+    /// The control socket.
+    pub fn control_socket(&self) -> &Path {
+        &self.control_path
+    }
+
+    /// Ends serving; what was acknowledged is durable, instances go on.
+    pub async fn stop(self) {
+        self.stop.notify_one();
+        if tokio::time::timeout(GRACE, self.api).await.is_err() {
+            tracing::warn!("calls were still under way after {GRACE:?}");
+        }
+        self.control.abort();
+        let _ = self.control.await;
+        let _ = std::fs::remove_file(&self.control_path);
+        let (daemon, writers) = (self.daemon, self.writers);
+        let ended = tokio::task::spawn_blocking(move || {
+            daemon.handles().iter().for_each(RegionHandle::end);
+            writers.into_iter().for_each(|writer| drop(writer.join()));
+        });
+        let _ = ended.await;
+    }
+}

@@ -1,0 +1,230 @@
+//! A daemon in the test's own process: what a client sees of starting, serving, stopping and starting again.
+#![allow(clippy::unwrap_used)]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use atoll_access::{Credential, RequestParts, SecretKey, sign};
+use atoll_daemon::control::{client, protocol};
+use atoll_daemon::options::{Auth, Data, DataPlane, Options};
+use atoll_daemon::{Running, ServeError, entropy, open};
+use atoll_model::{AccountId, InternetGateway, RegionName};
+use atoll_region::Transaction;
+
+fn options(top: &Path, data: Data) -> Options {
+    Options {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        data,
+        auth: Auth::SigV4,
+        data_plane: DataPlane::None,
+        regions: vec!["us-east-1".parse().unwrap(), "eu-west-1".parse().unwrap()],
+        run_base: top.join("run"),
+    }
+}
+
+/// Signs and sends; gives the status and the body.
+async fn call(running: &Running, credential: &Credential, service: &str, body: &str) -> (u16, String) {
+    let url = running.daemon().endpoint_url();
+    let (credential, service, body) = (credential.clone(), service.to_owned(), body.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let host = url.strip_prefix("http://").unwrap();
+        let headers = [("host", host.as_bytes())];
+        let parts = RequestParts {
+            method: "POST",
+            path: "/",
+            query: "",
+            headers: &headers,
+        };
+        let signed = sign(
+            &parts,
+            body.as_bytes(),
+            &credential,
+            "us-east-1",
+            &service,
+            entropy::now(),
+        );
+        let agent =
+            ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+        let mut answer = agent
+            .post(&url)
+            .header("Authorization", &signed.authorization)
+            .header("X-Amz-Date", &signed.x_amz_date)
+            .send(&body)
+            .unwrap();
+        (
+            answer.status().as_u16(),
+            answer.body_mut().read_to_string().unwrap(),
+        )
+    })
+    .await
+    .unwrap()
+}
+
+fn credential(running: &Running) -> Credential {
+    let socket = running.control_socket();
+    let protocol::Reply::Env(env) = client::ask(socket, &protocol::Request::Env).unwrap() else {
+        panic!()
+    };
+    Credential {
+        account: AccountId::DEFAULT,
+        access_key: env.access_key.parse().unwrap(),
+        secret: SecretKey::new(env.secret_key),
+    }
+}
+
+const WHO: &str = "Action=GetCallerIdentity&Version=2011-06-15";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_env_opens_the_api_and_another_does_not() {
+    let top = tempfile::tempdir().unwrap();
+    let running = open(options(top.path(), Data::Ephemeral))
+        .unwrap()
+        .start()
+        .await
+        .unwrap();
+    let good = credential(&running);
+    let (status, body) = call(&running, &good, "sts", WHO).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains("<Account>123456789012</Account>"), "{body}");
+    let bad = Credential {
+        secret: SecretKey::new("x"),
+        ..good
+    };
+    let (status, body) = call(&running, &bad, "sts", WHO).await;
+    assert_eq!(status, 403, "{body}");
+    assert!(body.contains("SignatureDoesNotMatch"), "{body}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_there_after_a_restart_with_the_same_key() {
+    let top = tempfile::tempdir().unwrap();
+    let options = options(top.path(), Data::Directory(top.path().join("data")));
+    let running = open(options.clone()).unwrap().start().await.unwrap();
+    let key = credential(&running);
+    let eu: RegionName = "eu-west-1".parse().unwrap();
+    let region = running.daemon().region(eu).unwrap().clone();
+    let gateway = |tx: &mut Transaction| {
+        let id = tx.fresh_id::<InternetGateway>();
+        tx.put(InternetGateway {
+            id,
+            owner: tx.account(),
+            vpc: None,
+            tags: Default::default(),
+        });
+        Ok(id)
+    };
+    let id = region.apply(AccountId::DEFAULT, gateway).await.unwrap();
+    assert!(
+        region.current().get::<InternetGateway>(id).is_some(),
+        "a caller reads its own write"
+    );
+    drop(region);
+    running.stop().await;
+
+    let running = open(options).unwrap().start().await.unwrap();
+    assert_eq!(credential(&running), key);
+    let region = running.daemon().region(eu).unwrap().current();
+    assert!(region.get::<InternetGateway>(id).is_some());
+    assert_eq!(region.revision().0, 1);
+    let other = running.daemon().region(RegionName::DEFAULT).unwrap().current();
+    assert_eq!(other.rows().count(), 0, "regions are apart");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_data_is_told_so() {
+    let top = tempfile::tempdir().unwrap();
+    let options = options(top.path(), Data::Directory(top.path().join("data")));
+    let first = open(options.clone()).unwrap();
+    assert!(matches!(open(options.clone()), Err(ServeError::DataInUse { .. })));
+    let taken = Options {
+        listen: first.endpoint(),
+        data: Data::Ephemeral,
+        ..options
+    };
+    assert!(matches!(open(taken), Err(ServeError::Listen { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ephemeral_leaves_nothing_and_the_control_socket_is_its_owners() {
+    let top = tempfile::tempdir().unwrap();
+    let running = open(options(top.path(), Data::Ephemeral))
+        .unwrap()
+        .start()
+        .await
+        .unwrap();
+    let socket = running.control_socket().to_owned();
+    assert_eq!(
+        std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let run = socket.parent().unwrap();
+    assert_eq!(
+        std::fs::metadata(run).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    let names = |directory: &Path| {
+        std::fs::read_dir(directory)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(top.path()), ["run"]);
+    running.stop().await;
+    assert_eq!(names(run), [""; 0]);
+    assert!(matches!(
+        client::ask(&socket, &protocol::Request::Status),
+        Err(client::ControlError::NotRunning { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_see_every_delta_once_and_in_order() {
+    use atoll_daemon::Followed;
+    let top = tempfile::tempdir().unwrap();
+    let running = open(options(top.path(), Data::Ephemeral))
+        .unwrap()
+        .start()
+        .await
+        .unwrap();
+    let region = running.daemon().region(RegionName::DEFAULT).unwrap().clone();
+    let mut follower = region.follow();
+    let mut copy = match follower.next().await.unwrap() {
+        Followed::Restart(region) => (*region).clone(),
+        Followed::Delta(_) => panic!("a follower begins with the region"),
+    };
+    let mut writes = Vec::new();
+    for _ in 0..50 {
+        let region = region.clone();
+        writes.push(tokio::spawn(async move {
+            let gateway = |tx: &mut Transaction| {
+                let id = tx.fresh_id::<InternetGateway>();
+                tx.put(InternetGateway {
+                    id,
+                    owner: tx.account(),
+                    vpc: None,
+                    tags: Default::default(),
+                });
+                Ok(())
+            };
+            region.apply(AccountId::DEFAULT, gateway).await.unwrap();
+        }));
+    }
+    for write in writes {
+        write.await.unwrap();
+    }
+    for revision in 1..=50 {
+        let Followed::Delta(published) = follower.next().await.unwrap() else {
+            panic!()
+        };
+        copy = copy.after(&published.delta);
+        assert_eq!(
+            (copy.revision().0, published.region.revision().0),
+            (revision, revision)
+        );
+    }
+    assert!(copy.rows().eq(region.current().rows()));
+    running.stop().await;
+}

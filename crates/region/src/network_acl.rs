@@ -1,0 +1,306 @@
+//! Network ACLs: made, their rules, which subnet stands in which, deleted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use atoll_model::network_acl::MAX_RULE;
+use atoll_model::{
+    AclEntry, Direction, Key, NetworkAcl, NetworkAclAssociationId, NetworkAclId, SubnetId, Tags, Traffic,
+    Vpc, VpcId, quota, tag,
+};
+use atoll_net::Family;
+
+use crate::error::Error;
+use crate::state::Region;
+use crate::transaction::{Command, Transaction};
+
+/// The ACL in which a subnet stands; every subnet stands in exactly one (semantics 26).
+pub fn of_subnet(region: &Region, subnet: SubnetId) -> Option<Arc<NetworkAcl>> {
+    region.dependants_of::<NetworkAcl>(Key::Subnet(subnet)).next()
+}
+
+/// CreateNetworkAcl: it denies all until rules are added (semantics 26).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateNetworkAcl {
+    /// The VPC.
+    pub vpc: VpcId,
+    /// The caller's idempotency token.
+    pub client_token: Option<String>,
+    /// Tags.
+    pub tags: Tags,
+}
+
+impl Command for CreateNetworkAcl {
+    type Reply = NetworkAclId;
+
+    fn apply(self, tx: &mut Transaction) -> Result<NetworkAclId, Error> {
+        tag::check_all(&self.tags)?;
+        if let Some(token) = &self.client_token {
+            let before = tx
+                .region()
+                .list::<NetworkAcl>(tx.account())
+                .find(|acl| acl.client_token.as_ref() == Some(token));
+            if let Some(before) = before {
+                return if before.vpc == self.vpc {
+                    Ok(before.id)
+                } else {
+                    Err(Error::idempotent_mismatch(token))
+                };
+            }
+        }
+        let vpc = tx.find::<Vpc>(self.vpc)?.id;
+        let count = tx.region().dependants_of::<NetworkAcl>(Key::Vpc(vpc)).count();
+        if count >= quota::NETWORK_ACLS_PER_VPC {
+            return Err(Error::new(
+                "NetworkAclLimitExceeded",
+                "The maximum number of network ACLs has been reached.",
+            ));
+        }
+        let id = tx.fresh_id::<NetworkAcl>();
+        tx.put(NetworkAcl {
+            id,
+            owner: tx.account(),
+            vpc,
+            is_default: false,
+            ingress: BTreeMap::new(),
+            egress: BTreeMap::new(),
+            associations: BTreeMap::new(),
+            client_token: self.client_token,
+            tags: self.tags,
+        });
+        Ok(id)
+    }
+}
+
+/// DeleteNetworkAcl: neither the default one nor one in which subnets stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteNetworkAcl {
+    /// The ACL.
+    pub acl: NetworkAclId,
+}
+
+impl Command for DeleteNetworkAcl {
+    type Reply = ();
+
+    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
+        let acl = tx.find::<NetworkAcl>(self.acl)?;
+        if acl.is_default {
+            return Err(Error::new(
+                "InvalidParameterValue",
+                format!("cannot delete default network ACL {}", acl.id),
+            ));
+        }
+        if !acl.associations.is_empty() {
+            return Err(Error::dependency(format!(
+                "The networkAcl '{}' has dependencies and cannot be deleted.",
+                acl.id
+            )));
+        }
+        tx.delete(Key::NetworkAcl(acl.id));
+        Ok(())
+    }
+}
+
+fn entries(acl: &NetworkAcl, direction: Direction) -> &BTreeMap<u16, AclEntry> {
+    match direction {
+        Direction::Ingress => &acl.ingress,
+        Direction::Egress => &acl.egress,
+    }
+}
+
+fn entries_mut(acl: &mut NetworkAcl, direction: Direction) -> &mut BTreeMap<u16, AclEntry> {
+    match direction {
+        Direction::Ingress => &mut acl.ingress,
+        Direction::Egress => &mut acl.egress,
+    }
+}
+
+/// Whether a rule may have this number and say this.
+fn check_entry(number: u16, entry: &AclEntry) -> Result<(), Error> {
+    check_number(number)?;
+    let wrong_family = match (entry.traffic, entry.cidr.family()) {
+        (Traffic::Icmp { .. }, Family::V6) => Some("1 (icmp)"),
+        (Traffic::Icmpv6 { .. }, Family::V4) => Some("58 (icmpv6)"),
+        _ => None,
+    };
+    match wrong_family {
+        Some(protocol) => Err(Error::invalid_value(format!(
+            "The protocol {protocol} does not occur with addresses of the CIDR block {}.",
+            entry.cidr
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// semantics 22: the final deny (32767, 32768) cannot be touched.
+fn check_number(number: u16) -> Result<(), Error> {
+    if (1..=MAX_RULE).contains(&number) {
+        Ok(())
+    } else {
+        Err(Error::invalid_value(format!(
+            "Value ({number}) for parameter ruleNumber is invalid. A rule number must be from 1 to {MAX_RULE}."
+        )))
+    }
+}
+
+/// semantics 33: rules are counted by direction and family, the final deny among them.
+fn check_quota(
+    acl: &NetworkAcl,
+    direction: Direction,
+    except: Option<u16>,
+    entry: &AclEntry,
+) -> Result<(), Error> {
+    let family = entry.cidr.family();
+    let count = entries(acl, direction)
+        .iter()
+        .filter(|(number, e)| Some(**number) != except && e.cidr.family() == family)
+        .count();
+    if count + 1 >= quota::ACL_RULES {
+        return Err(Error::new(
+            "NetworkAclEntryLimitExceeded",
+            format!(
+                "The maximum number of network acl entries has been reached for {}",
+                acl.id
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn not_found(direction: Direction, number: u16) -> Error {
+    Error::new(
+        "InvalidNetworkAclEntry.NotFound",
+        format!("The network acl entry identified by {number} ({direction}) does not exist"),
+    )
+}
+
+/// CreateNetworkAclEntry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateNetworkAclEntry {
+    /// The ACL.
+    pub acl: NetworkAclId,
+    /// Which way.
+    pub direction: Direction,
+    /// Its number, 1 to 32766; IPv4 and IPv6 rules share the numbers.
+    pub number: u16,
+    /// What it says.
+    pub entry: AclEntry,
+}
+
+impl Command for CreateNetworkAclEntry {
+    type Reply = ();
+
+    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
+        let acl = tx.find::<NetworkAcl>(self.acl)?;
+        check_entry(self.number, &self.entry)?;
+        if entries(&acl, self.direction).contains_key(&self.number) {
+            return Err(Error::new(
+                "NetworkAclEntryAlreadyExists",
+                format!(
+                    "The network acl entry identified by {} already exists.",
+                    self.number
+                ),
+            ));
+        }
+        check_quota(&acl, self.direction, None, &self.entry)?;
+        tx.update::<NetworkAcl>(acl.id, |acl| {
+            entries_mut(acl, self.direction).insert(self.number, self.entry);
+        })
+    }
+}
+
+/// ReplaceNetworkAclEntry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplaceNetworkAclEntry {
+    /// The ACL.
+    pub acl: NetworkAclId,
+    /// Which way.
+    pub direction: Direction,
+    /// The number of a rule that is there.
+    pub number: u16,
+    /// What it says from now on.
+    pub entry: AclEntry,
+}
+
+impl Command for ReplaceNetworkAclEntry {
+    type Reply = ();
+
+    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
+        let acl = tx.find::<NetworkAcl>(self.acl)?;
+        check_entry(self.number, &self.entry)?;
+        if !entries(&acl, self.direction).contains_key(&self.number) {
+            return Err(not_found(self.direction, self.number));
+        }
+        check_quota(&acl, self.direction, Some(self.number), &self.entry)?;
+        tx.update::<NetworkAcl>(acl.id, |acl| {
+            entries_mut(acl, self.direction).insert(self.number, self.entry);
+        })
+    }
+}
+
+/// DeleteNetworkAclEntry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteNetworkAclEntry {
+    /// The ACL.
+    pub acl: NetworkAclId,
+    /// Which way.
+    pub direction: Direction,
+    /// The number of a rule that is there.
+    pub number: u16,
+}
+
+impl Command for DeleteNetworkAclEntry {
+    type Reply = ();
+
+    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
+        let acl = tx.find::<NetworkAcl>(self.acl)?;
+        check_number(self.number)?;
+        if !entries(&acl, self.direction).contains_key(&self.number) {
+            return Err(not_found(self.direction, self.number));
+        }
+        tx.update::<NetworkAcl>(acl.id, |acl| {
+            entries_mut(acl, self.direction).remove(&self.number);
+        })
+    }
+}
+
+/// ReplaceNetworkAclAssociation: the subnet of the association goes over to another ACL, under a new association.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplaceNetworkAclAssociation {
+    /// The association that is replaced.
+    pub association: NetworkAclAssociationId,
+    /// The ACL that takes the subnet.
+    pub acl: NetworkAclId,
+}
+
+impl Command for ReplaceNetworkAclAssociation {
+    type Reply = NetworkAclAssociationId;
+
+    fn apply(self, tx: &mut Transaction) -> Result<NetworkAclAssociationId, Error> {
+        let found = tx
+            .region()
+            .list::<NetworkAcl>(tx.account())
+            .find_map(|acl| Some((acl.clone(), *acl.associations.get(&self.association)?)));
+        let Some((old, subnet)) = found else {
+            return Err(Error::new(
+                "InvalidAssociationID.NotFound",
+                format!("The association ID '{}' does not exist", self.association),
+            ));
+        };
+        let new = tx.find::<NetworkAcl>(self.acl)?;
+        if new.vpc != old.vpc {
+            return Err(Error::invalid_value(format!(
+                "network acl {} and subnet {subnet} belong to different networks",
+                new.id
+            )));
+        }
+        let id = tx.fresh();
+        tx.update::<NetworkAcl>(old.id, |acl| {
+            acl.associations.remove(&self.association);
+        })?;
+        tx.update::<NetworkAcl>(new.id, |acl| {
+            acl.associations.insert(id, subnet);
+        })?;
+        Ok(id)
+    }
+}
