@@ -10,6 +10,7 @@
 
 pub mod lpm;
 pub mod mac;
+pub mod packet;
 pub mod ports;
 pub mod prefix;
 
