@@ -229,3 +229,11 @@ fn run(command: &mut Command) -> Result<Vec<u8>, String> {
         Err(format!("{command:?} ended with {}", output.status))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_committed_shapes_are_what_the_models_generate() {
+        super::check().unwrap_or_else(|why| panic!("{why}"));
+    }
+}

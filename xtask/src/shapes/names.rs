@@ -3,10 +3,16 @@
 /// `CidrBlockAssociationSet` → `cidr_block_association_set`, `NotificationARNs` →
 /// `notification_arns`; Rust's keywords become raw identifiers.
 pub fn snake(name: &str) -> String {
-    let name = name
-        .replace("ARNs", "Arns")
-        .replace("VCpus", "Vcpus")
-        .replace("VCpu", "Vcpu");
+    // Words whose capitals are not at their beginning.
+    let words = [
+        ("ARNs", "Arns"),
+        ("VCpu", "Vcpu"),
+        ("MiB", "Mib"),
+        ("MBps", "Mbps"),
+    ];
+    let name = words
+        .iter()
+        .fold(name.to_owned(), |name, (odd, even)| name.replace(odd, even));
     let letters: Vec<char> = name.chars().collect();
     let mut out = String::new();
     for (i, &c) in letters.iter().enumerate() {
@@ -51,6 +57,7 @@ mod tests {
                 "enable_resource_name_dns_aaaa_record",
             ),
             ("DefaultVCpus", "default_vcpus"),
+            ("SizeInMiB", "size_in_mib"),
             ("Return", "r#return"),
             ("Type", "r#type"),
         ] {

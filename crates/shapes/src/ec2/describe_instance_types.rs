@@ -93,10 +93,10 @@ impl Encode for DiskInfo {
 pub struct EbsCardInfo {
     pub ebs_card_index: Option<i32>,
     pub baseline_bandwidth_in_mbps: Option<i32>,
-    pub baseline_throughput_in_m_bps: Option<f64>,
+    pub baseline_throughput_in_mbps: Option<f64>,
     pub baseline_iops: Option<i32>,
     pub maximum_bandwidth_in_mbps: Option<i32>,
-    pub maximum_throughput_in_m_bps: Option<f64>,
+    pub maximum_throughput_in_mbps: Option<f64>,
     pub maximum_iops: Option<i32>,
 }
 
@@ -104,10 +104,10 @@ impl Encode for EbsCardInfo {
     fn encode(&self, xml: &mut Xml) {
         xml.optional("ebsCardIndex", &self.ebs_card_index);
         xml.optional("baselineBandwidthInMbps", &self.baseline_bandwidth_in_mbps);
-        xml.optional("baselineThroughputInMBps", &self.baseline_throughput_in_m_bps);
+        xml.optional("baselineThroughputInMBps", &self.baseline_throughput_in_mbps);
         xml.optional("baselineIops", &self.baseline_iops);
         xml.optional("maximumBandwidthInMbps", &self.maximum_bandwidth_in_mbps);
-        xml.optional("maximumThroughputInMBps", &self.maximum_throughput_in_m_bps);
+        xml.optional("maximumThroughputInMBps", &self.maximum_throughput_in_mbps);
         xml.optional("maximumIops", &self.maximum_iops);
     }
 }
@@ -142,20 +142,20 @@ impl Encode for EbsInfo {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EbsOptimizedInfo {
     pub baseline_bandwidth_in_mbps: Option<i32>,
-    pub baseline_throughput_in_m_bps: Option<f64>,
+    pub baseline_throughput_in_mbps: Option<f64>,
     pub baseline_iops: Option<i32>,
     pub maximum_bandwidth_in_mbps: Option<i32>,
-    pub maximum_throughput_in_m_bps: Option<f64>,
+    pub maximum_throughput_in_mbps: Option<f64>,
     pub maximum_iops: Option<i32>,
 }
 
 impl Encode for EbsOptimizedInfo {
     fn encode(&self, xml: &mut Xml) {
         xml.optional("baselineBandwidthInMbps", &self.baseline_bandwidth_in_mbps);
-        xml.optional("baselineThroughputInMBps", &self.baseline_throughput_in_m_bps);
+        xml.optional("baselineThroughputInMBps", &self.baseline_throughput_in_mbps);
         xml.optional("baselineIops", &self.baseline_iops);
         xml.optional("maximumBandwidthInMbps", &self.maximum_bandwidth_in_mbps);
-        xml.optional("maximumThroughputInMBps", &self.maximum_throughput_in_m_bps);
+        xml.optional("maximumThroughputInMBps", &self.maximum_throughput_in_mbps);
         xml.optional("maximumIops", &self.maximum_iops);
     }
 }
@@ -193,12 +193,12 @@ impl Encode for FpgaDeviceInfo {
 /// `FpgaDeviceMemoryInfo`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FpgaDeviceMemoryInfo {
-    pub size_in_mi_b: Option<i32>,
+    pub size_in_mib: Option<i32>,
 }
 
 impl Encode for FpgaDeviceMemoryInfo {
     fn encode(&self, xml: &mut Xml) {
-        xml.optional("sizeInMiB", &self.size_in_mi_b);
+        xml.optional("sizeInMiB", &self.size_in_mib);
     }
 }
 
@@ -206,13 +206,13 @@ impl Encode for FpgaDeviceMemoryInfo {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FpgaInfo {
     pub fpgas: Vec<FpgaDeviceInfo>,
-    pub total_fpga_memory_in_mi_b: Option<i32>,
+    pub total_fpga_memory_in_mib: Option<i32>,
 }
 
 impl Encode for FpgaInfo {
     fn encode(&self, xml: &mut Xml) {
         xml.list("fpgas", "item", &self.fpgas);
-        xml.optional("totalFpgaMemoryInMiB", &self.total_fpga_memory_in_mi_b);
+        xml.optional("totalFpgaMemoryInMiB", &self.total_fpga_memory_in_mib);
     }
 }
 
@@ -243,12 +243,12 @@ impl Encode for GpuDeviceInfo {
 /// `GpuDeviceMemoryInfo`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GpuDeviceMemoryInfo {
-    pub size_in_mi_b: Option<i32>,
+    pub size_in_mib: Option<i32>,
 }
 
 impl Encode for GpuDeviceMemoryInfo {
     fn encode(&self, xml: &mut Xml) {
-        xml.optional("sizeInMiB", &self.size_in_mi_b);
+        xml.optional("sizeInMiB", &self.size_in_mib);
     }
 }
 
@@ -256,13 +256,13 @@ impl Encode for GpuDeviceMemoryInfo {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GpuInfo {
     pub gpus: Vec<GpuDeviceInfo>,
-    pub total_gpu_memory_in_mi_b: Option<i32>,
+    pub total_gpu_memory_in_mib: Option<i32>,
 }
 
 impl Encode for GpuInfo {
     fn encode(&self, xml: &mut Xml) {
         xml.list("gpus", "item", &self.gpus);
-        xml.optional("totalGpuMemoryInMiB", &self.total_gpu_memory_in_mi_b);
+        xml.optional("totalGpuMemoryInMiB", &self.total_gpu_memory_in_mib);
     }
 }
 
@@ -270,13 +270,13 @@ impl Encode for GpuInfo {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InferenceAcceleratorInfo {
     pub accelerators: Vec<InferenceDeviceInfo>,
-    pub total_inference_memory_in_mi_b: Option<i32>,
+    pub total_inference_memory_in_mib: Option<i32>,
 }
 
 impl Encode for InferenceAcceleratorInfo {
     fn encode(&self, xml: &mut Xml) {
         xml.list("accelerators", "item", &self.accelerators);
-        xml.optional("totalInferenceMemoryInMiB", &self.total_inference_memory_in_mi_b);
+        xml.optional("totalInferenceMemoryInMiB", &self.total_inference_memory_in_mib);
     }
 }
 
@@ -301,12 +301,12 @@ impl Encode for InferenceDeviceInfo {
 /// `InferenceDeviceMemoryInfo`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InferenceDeviceMemoryInfo {
-    pub size_in_mi_b: Option<i32>,
+    pub size_in_mib: Option<i32>,
 }
 
 impl Encode for InferenceDeviceMemoryInfo {
     fn encode(&self, xml: &mut Xml) {
-        xml.optional("sizeInMiB", &self.size_in_mi_b);
+        xml.optional("sizeInMiB", &self.size_in_mib);
     }
 }
 
@@ -417,13 +417,13 @@ impl Encode for InstanceTypeInfo {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MediaAcceleratorInfo {
     pub accelerators: Vec<MediaDeviceInfo>,
-    pub total_media_memory_in_mi_b: Option<i32>,
+    pub total_media_memory_in_mib: Option<i32>,
 }
 
 impl Encode for MediaAcceleratorInfo {
     fn encode(&self, xml: &mut Xml) {
         xml.list("accelerators", "item", &self.accelerators);
-        xml.optional("totalMediaMemoryInMiB", &self.total_media_memory_in_mi_b);
+        xml.optional("totalMediaMemoryInMiB", &self.total_media_memory_in_mib);
     }
 }
 
@@ -448,24 +448,24 @@ impl Encode for MediaDeviceInfo {
 /// `MediaDeviceMemoryInfo`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MediaDeviceMemoryInfo {
-    pub size_in_mi_b: Option<i32>,
+    pub size_in_mib: Option<i32>,
 }
 
 impl Encode for MediaDeviceMemoryInfo {
     fn encode(&self, xml: &mut Xml) {
-        xml.optional("sizeInMiB", &self.size_in_mi_b);
+        xml.optional("sizeInMiB", &self.size_in_mib);
     }
 }
 
 /// `MemoryInfo`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemoryInfo {
-    pub size_in_mi_b: Option<i64>,
+    pub size_in_mib: Option<i64>,
 }
 
 impl Encode for MemoryInfo {
     fn encode(&self, xml: &mut Xml) {
-        xml.optional("sizeInMiB", &self.size_in_mi_b);
+        xml.optional("sizeInMiB", &self.size_in_mib);
     }
 }
 
@@ -601,12 +601,12 @@ impl Encode for NeuronDeviceInfo {
 /// `NeuronDeviceMemoryInfo`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NeuronDeviceMemoryInfo {
-    pub size_in_mi_b: Option<i32>,
+    pub size_in_mib: Option<i32>,
 }
 
 impl Encode for NeuronDeviceMemoryInfo {
     fn encode(&self, xml: &mut Xml) {
-        xml.optional("sizeInMiB", &self.size_in_mi_b);
+        xml.optional("sizeInMiB", &self.size_in_mib);
     }
 }
 
@@ -614,7 +614,7 @@ impl Encode for NeuronDeviceMemoryInfo {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NeuronInfo {
     pub neuron_devices: Vec<NeuronDeviceInfo>,
-    pub total_neuron_device_memory_in_mi_b: Option<i32>,
+    pub total_neuron_device_memory_in_mib: Option<i32>,
 }
 
 impl Encode for NeuronInfo {
@@ -622,7 +622,7 @@ impl Encode for NeuronInfo {
         xml.list("neuronDevices", "item", &self.neuron_devices);
         xml.optional(
             "totalNeuronDeviceMemoryInMiB",
-            &self.total_neuron_device_memory_in_mi_b,
+            &self.total_neuron_device_memory_in_mib,
         );
     }
 }
