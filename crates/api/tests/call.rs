@@ -5,7 +5,6 @@ mod support;
 
 use std::sync::Arc;
 
-use atoll_access::{RequestParts, identify};
 use atoll_api::dispatch::Table;
 use atoll_api::{ApiError, Backend, Call};
 use atoll_model::{AccountId, InternetGateway, InternetGatewayId, RegionName};
@@ -13,24 +12,7 @@ use atoll_region::{Error, Transaction};
 use atoll_shapes::Service;
 use atoll_shapes::ec2;
 use atoll_shapes::query::Parameters;
-use support::Memory;
-
-fn call(memory: &Arc<Memory>) -> Call {
-    let request = RequestParts {
-        method: "POST",
-        path: "/",
-        query: "",
-        headers: &[],
-    };
-    Call {
-        backend: memory.clone(),
-        caller: Arc::new(identify(&request, AccountId::DEFAULT, "us-east-1", "ec2")),
-        account: AccountId::DEFAULT,
-        region_name: RegionName::DEFAULT,
-        request_id: "id".into(),
-        dry_run: false,
-    }
-}
+use support::{Memory, call};
 
 fn gateway(tx: &mut Transaction) -> Result<InternetGatewayId, Error> {
     let id = tx.fresh_id::<InternetGateway>();

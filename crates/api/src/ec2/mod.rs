@@ -2,12 +2,18 @@
 
 mod account_attribute;
 mod availability_zone;
+mod image;
+mod instance_type;
 mod region;
+mod tag;
 
 use crate::dispatch::Table;
 
 pub(crate) fn operations(table: &mut Table) {
     account_attribute::operations(table);
     availability_zone::operations(table);
+    image::operations(table);
+    instance_type::operations(table);
     region::operations(table);
+    tag::operations(table);
 }

@@ -10,4 +10,4 @@ pub use filter::{Filter, Filters, pattern_matches};
 pub use id::{WireId, id, ids, optional_id};
 pub use page::{MAX_TOKEN, Page, page};
 pub use query::Query;
-pub use tag::{tag_list, tags_for, tags_of};
+pub use tag::{tag_list, tags_for, tags_in, tags_of};

@@ -41,16 +41,16 @@ pub fn tags_for(specifications: &[ec2::TagSpecification], resources: &[&str]) ->
                 "The resource type '{kind}' has more than one TagSpecification; put its tags into one"
             )));
         }
-        *slot = Some(checked(&specification.tags)?);
+        *slot = Some(tags_in(&specification.tags)?);
     }
     Ok(found.into_iter().map(Option::unwrap_or_default).collect())
 }
 
-/// The tags of a list.
+/// The tags of a list that stands by itself.
 ///
 /// # Errors
 /// As for [`tags_for`].
-pub(crate) fn checked(list: &[ec2::Tag]) -> Result<Tags, ApiError> {
+pub fn tags_in(list: &[ec2::Tag]) -> Result<Tags, ApiError> {
     let mut tags = Tags::new();
     for tag in list {
         let Some(key) = tag.key.as_deref() else {

@@ -6,12 +6,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atoll_access::{AccessKey, Credential, SecretKey};
+use atoll_access::{AccessKey, Credential, RequestParts, SecretKey, identify};
 use atoll_api::auth::Auth;
 use atoll_api::backend::{BoxFuture, Submission};
-use atoll_api::{Api, ApiError, Backend};
+use atoll_api::dispatch::Table;
+use atoll_api::wire::Query;
+use atoll_api::{Api, ApiError, Backend, Call};
 use atoll_model::{AccountId, RegionName, Timestamp};
 use atoll_region::{Config, Context, Region};
+use atoll_shapes::Service;
 
 /// Half past nine on the last day of January 2026.
 pub const NOW: Timestamp = Timestamp(1_769_851_800_000);
@@ -82,6 +85,43 @@ impl Backend for Memory {
             secret: SecretKey::new(SECRET),
         })
     }
+}
+
+/// A call of the default account, in us-east-1.
+pub fn call(memory: &Arc<Memory>) -> Call {
+    let request = RequestParts {
+        method: "POST",
+        path: "/",
+        query: "",
+        headers: &[],
+    };
+    Call {
+        backend: memory.clone(),
+        caller: Arc::new(identify(&request, AccountId::DEFAULT, "us-east-1", "ec2")),
+        account: AccountId::DEFAULT,
+        region_name: RegionName::DEFAULT,
+        request_id: "id".into(),
+        dry_run: false,
+    }
+}
+
+/// Runs an operation of EC2 without HTTP: `Action=…` and its parameters as a query.
+pub fn run(memory: &Arc<Memory>, query: &str) -> Result<String, ApiError> {
+    let Query {
+        action, parameters, ..
+    } = Query::parse(query, b"").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(Table::all().run(Service::Ec2, &action.unwrap(), call(memory), parameters))
+}
+
+/// The texts of the elements of that name, in order.
+pub fn elements<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
+    let open = format!("<{name}>");
+    document
+        .split(open.as_str())
+        .skip(1)
+        .filter_map(|rest| rest.split('<').next())
+        .collect()
 }
 
 /// A server that runs as long as the test.
