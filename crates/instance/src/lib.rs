@@ -1,1 +1,44 @@
-//! Atoll's `instance`.
+//! Namespaces, ports and sandboxes: what runs when an instance runs.
+//!
+//! Three kinds of small single-threaded processes live here, and all of them survive the daemon:
+//!
+//! - the **holder** ([`holder`]), one per run directory, keeps the fabric's network namespace (in a user namespace
+//!   of its own where the person is not root), starts shims, and tells the daemon of every change;
+//! - a **shim** ([`shim`]) per running instance starts the sandbox with bubblewrap, makes its ports, configures the guest,
+//!   keeps its console and answers `atoll exec`;
+//! - **init** ([`init`]) is process 1 inside the sandbox: it reaps, runs the user data once, and stops the rest when asked.
+//!
+//! The daemon speaks to them through [`Host`]; the command line through [`exec`]. Nothing in here knows a VPC: names are
+//! strings, addresses are given. No packet is judged here, no API is decoded here.
+//!
+//! Start reading at [`Host`], then `holder.rs`, `shim.rs`, `sandbox.rs`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cfn_signal;
+mod console;
+mod entry;
+mod error;
+pub mod exec;
+mod exec_session;
+mod frame;
+mod guest_network;
+pub mod holder;
+mod host;
+pub mod init;
+mod namespace;
+mod port;
+pub mod preflight;
+mod protocol;
+mod report;
+mod run_dir;
+mod sandbox;
+pub mod shim;
+mod spec;
+mod state_dir;
+mod sys;
+
+pub use entry::dispatch;
+pub use error::{Error, Result};
+pub use host::{Changes, Host};
+pub use report::{Change, GuestSignal, InstanceReport, InstanceState, PortReport, UserDataStatus};
+pub use spec::{InstanceKind, InstanceSpec, PortAddress, PortSpec};

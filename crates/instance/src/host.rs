@@ -1,0 +1,268 @@
+//! The daemon's way in: finds or starts the holder, and asks it. Calls block, each with a deadline; there is no state here.
+use crate::console;
+use crate::frame::Connection;
+use crate::namespace;
+use crate::protocol::{HolderReply, HolderRequest, ShimCall};
+use crate::run_dir::{self, RunDir};
+use crate::spec::check_id;
+use crate::state_dir::StateDir;
+use crate::{Change, Error, InstanceReport, InstanceSpec, PortSpec, Result, error::Trying, preflight};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags};
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long an ordinary call may take.
+const CALL: Duration = Duration::from_secs(30);
+/// How long a launch or a reboot may take beyond its grace.
+const LAUNCH: Duration = Duration::from_secs(90);
+
+/// This host's instances.
+#[derive(Clone, Debug)]
+pub struct Host {
+    run: RunDir,
+    state: StateDir,
+}
+
+impl Host {
+    /// Connects to the holder of `run_dir`, or starts one from this program (which must call [`crate::dispatch`] first in `main`).
+    /// Both directories are made if they are not there, with mode 0700.
+    ///
+    /// # Errors
+    /// [`Error::MissingProgram`], [`Error::NamespacesForbidden`]: what this host lacks, and what to do.
+    pub fn open(run_dir: &Path, state_dir: &Path) -> Result<Self> {
+        Self::open_with(Path::new("/proc/self/exe"), run_dir, state_dir)
+    }
+
+    /// The same, with the program to start.
+    pub fn open_with(program: &Path, run_dir: &Path, state_dir: &Path) -> Result<Self> {
+        let host = Self { run: RunDir::open(run_dir)?, state: StateDir::open(state_dir)? };
+        // Two that open at once: the second finds what the first started.
+        let _lock = host.run.lock("start.lock", true)?;
+        if run_dir::connect(&host.run.holder_socket()).is_ok() {
+            host.holder_pid()?;
+        } else {
+            host.start(program)?;
+        }
+        Ok(host)
+    }
+
+    /// Connects to a holder that already runs; never starts one, never makes a directory.
+    ///
+    /// # Errors
+    /// [`Error::HolderGone`] if there is none.
+    pub fn existing(run_dir: &Path, state_dir: &Path) -> Result<Self> {
+        let gone = |reason: String| Error::HolderGone { run_dir: run_dir.display().to_string(), reason };
+        run_dir::connect(&run_dir.join("holder.sock")).map_err(|error| gone(error.to_string()))?;
+        Ok(Self { run: RunDir::open(run_dir)?, state: StateDir::open(state_dir)? })
+    }
+
+    fn start(&self, program: &Path) -> Result<()> {
+        preflight::bubblewrap()?;
+        preflight::iproute()?;
+        let log = std::fs::File::options().append(true).create(true).open(self.state.path().join("holder.log")).trying("open holder.log")?;
+        let mut child = Command::new(program)
+            .arg0("atoll")
+            .arg("holder")
+            .args([self.run.path(), self.state.path()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .trying(format!("start the holder from {}", program.display()))?;
+        let mut said = String::new();
+        if let Some(output) = child.stdout.take() {
+            output.take(64 * 1024).read_to_string(&mut said).trying("hear from the holder")?;
+        }
+        child.wait().trying("wait for the holder's start")?;
+        match serde_json::from_str::<Result<u32>>(&said) {
+            Ok(result) => result.map(drop),
+            Err(_) => Err(self.gone(format!("it ended at once; {} may say why", self.state.path().join("holder.log").display()))),
+        }
+    }
+
+    fn gone(&self, reason: impl std::fmt::Display) -> Error {
+        Error::HolderGone { run_dir: self.run.path().display().to_string(), reason: reason.to_string() }
+    }
+
+    fn connect(&self, request: &HolderRequest) -> Result<Connection> {
+        let mut connection = Connection::new(run_dir::connect(&self.run.holder_socket()).map_err(|error| self.gone(error))?)?;
+        connection.queue(request);
+        Ok(connection)
+    }
+
+    fn ask(&self, request: &HolderRequest, limit: Duration) -> Result<HolderReply> {
+        let late = |error| match error {
+            Error::Deadline { .. } => Error::Deadline { what: "the holder's answer".into(), seconds: limit.as_secs() },
+            other => other,
+        };
+        match self.connect(request)?.wait(Some(Instant::now() + limit)).map_err(late)? {
+            Some(HolderReply::Error(error)) => Err(error),
+            Some(reply) => Ok(reply),
+            None => Err(self.gone("it closed the connection")),
+        }
+    }
+
+    fn report(&self, request: &HolderRequest, limit: Duration) -> Result<InstanceReport> {
+        match self.ask(request, limit)? {
+            HolderReply::Report(report) => Ok(report),
+            other => Err(Error::Protocol(format!("{other:?}"))),
+        }
+    }
+
+    fn done(&self, request: &HolderRequest, limit: Duration) -> Result<()> {
+        match self.ask(request, limit)? {
+            HolderReply::Done => Ok(()),
+            other => Err(Error::Protocol(format!("{other:?}"))),
+        }
+    }
+
+    fn call(&self, id: &str, call: ShimCall, limit: Duration) -> Result<InstanceReport> {
+        self.report(&HolderRequest::Instance { id: id.into(), call }, limit)
+    }
+
+    /// The holder's process id.
+    pub fn holder_pid(&self) -> Result<u32> {
+        match self.ask(&HolderRequest::Hello, CALL)? {
+            HolderReply::Hello { pid } => Ok(pid),
+            other => Err(Error::Protocol(format!("{other:?}"))),
+        }
+    }
+
+    /// Moves this process, which must have one thread still, into the holder's network namespace (and, when not root, its user namespace first): there the
+    /// host ends of all ports are. Sockets opened before stay where they were opened.
+    pub fn enter(&self) -> Result<()> {
+        namespace::join_fabric(self.holder_pid()?)
+    }
+
+    /// Starts an instance, new or stopped, with these ports; returns when process 1 runs and its ports are configured.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`], [`Error::Invalid`], [`Error::TooMany`], [`Error::Start`].
+    pub fn launch(&self, spec: &InstanceSpec, ports: &[PortSpec]) -> Result<InstanceReport> {
+        spec.check()?;
+        crate::spec::check_ports(ports)?;
+        self.report(&HolderRequest::Launch { spec: spec.clone(), ports: ports.to_vec() }, LAUNCH)
+    }
+
+    /// Stops an instance: SIGTERM to all in it, after `grace` SIGKILL (at once if zero). Its files are kept.
+    pub fn stop(&self, id: &str, grace: Duration) -> Result<InstanceReport> {
+        self.report(&HolderRequest::Stop { id: id.into(), grace_ms: grace.as_millis() as u64 }, grace + CALL)
+    }
+
+    /// Stops and boots again, with the same files and ports (whose host ends are new); user data is not run again.
+    pub fn reboot(&self, id: &str, grace: Duration) -> Result<InstanceReport> {
+        self.call(id, ShimCall::Reboot { grace_ms: grace.as_millis() as u64 }, grace + LAUNCH)
+    }
+
+    /// Ends an instance, running or not, and deletes its files.
+    pub fn terminate(&self, id: &str) -> Result<()> {
+        self.done(&HolderRequest::Terminate { id: id.into() }, LAUNCH)
+    }
+
+    /// All instances.
+    pub fn list(&self) -> Result<Vec<InstanceReport>> {
+        match self.ask(&HolderRequest::List, CALL)? {
+            HolderReply::Reports(reports) => Ok(reports),
+            other => Err(Error::Protocol(format!("{other:?}"))),
+        }
+    }
+
+    /// One instance.
+    pub fn instance(&self, id: &str) -> Result<InstanceReport> {
+        self.list()?.into_iter().find(|report| report.id == id).ok_or_else(|| Error::NoSuchInstance(id.into()))
+    }
+
+    /// Attaches a port to a running instance.
+    ///
+    /// # Errors
+    /// [`Error::PortExists`], [`Error::NotRunning`], [`Error::Port`].
+    pub fn port_create(&self, instance: &str, port: &PortSpec) -> Result<InstanceReport> {
+        port.check()?;
+        self.call(instance, ShimCall::PortCreate(port.clone()), CALL)
+    }
+
+    /// Changes addresses, gateways, name servers or MTU of a port of a running instance, without taking it down.
+    pub fn port_update(&self, instance: &str, port: &PortSpec) -> Result<InstanceReport> {
+        port.check()?;
+        self.call(instance, ShimCall::PortUpdate(port.clone()), CALL)
+    }
+
+    /// Detaches a port from a running instance. (Of a stopped one, leave it out at the next [`Host::launch`].)
+    pub fn port_delete(&self, instance: &str, port: &str) -> Result<InstanceReport> {
+        self.call(instance, ShimCall::PortDelete { id: port.into() }, CALL)
+    }
+
+    /// Forgets signals up to and including this sequence number.
+    pub fn acknowledge(&self, instance: &str, sequence: u64) -> Result<InstanceReport> {
+        self.call(instance, ShimCall::Acknowledge { sequence }, CALL)
+    }
+
+    /// The last 64 KiB that the instance wrote to its console, of all boots.
+    pub fn console(&self, id: &str) -> Result<Vec<u8>> {
+        console::tail(&self.console_path(id)?)
+    }
+
+    /// Where the console log is, while the instance is not terminated.
+    pub fn console_path(&self, id: &str) -> Result<PathBuf> {
+        check_id("instance id", id)?;
+        Ok(self.state.instance(id).join("console.log"))
+    }
+
+    /// Where [`crate::exec::run`] finds the instance's shim.
+    pub fn exec_socket(&self, id: &str) -> Result<PathBuf> {
+        check_id("instance id", id)?;
+        Ok(self.run.shim_socket(id))
+    }
+
+    /// A connection on which every change comes, after a snapshot of all instances.
+    pub fn subscribe(&self) -> Result<Changes> {
+        Ok(Changes { connection: self.connect(&HolderRequest::Subscribe)?, run_dir: self.run.path().to_owned() })
+    }
+
+    /// Ends all instances and the holder, and with them every namespace, link, mount, process and file in the run directory; with `remove_state` also
+    /// the instances' files. Returns when the holder is gone.
+    pub fn shutdown(&self, remove_state: bool) -> Result<()> {
+        let holder = i32::try_from(self.holder_pid()?).ok().and_then(Pid::from_raw);
+        let process = holder.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).trying("watch the holder")).transpose()?;
+        self.done(&HolderRequest::Shutdown { remove_state }, CALL)?;
+        if let Some(process) = process {
+            crate::frame::poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(CALL))?;
+        }
+        Ok(())
+    }
+}
+
+/// A subscription.
+pub struct Changes {
+    connection: Connection,
+    run_dir: PathBuf,
+}
+
+impl Changes {
+    /// The next change; `None` when `timeout` passed first.
+    ///
+    /// # Errors
+    /// [`Error::HolderGone`] when the holder ended (or this side was too slow): open the host again and subscribe anew.
+    pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Change>> {
+        let gone = |reason: &str| Error::HolderGone { run_dir: self.run_dir.display().to_string(), reason: reason.into() };
+        match self.connection.wait(timeout.map(|timeout| Instant::now() + timeout)) {
+            Ok(Some(HolderReply::Change(change))) => Ok(Some(change)),
+            Ok(Some(HolderReply::Error(error))) => Err(error),
+            Ok(Some(other)) => Err(Error::Protocol(format!("{other:?}"))),
+            Ok(None) => Err(gone("it closed the connection")),
+            Err(Error::Deadline { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}

@@ -1,0 +1,110 @@
+//! What the daemon, the holder, the shims and the guests say to each other.
+use crate::{Change, Error, GuestSignal, InstanceReport, InstanceSpec, PortSpec, UserDataStatus};
+use serde::{Deserialize, Serialize};
+
+/// To the holder; one request a connection, but for `Subscribe`, which is answered by changes until it is closed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HolderRequest {
+    Hello,
+    Launch { spec: InstanceSpec, ports: Vec<PortSpec> },
+    Instance { id: String, call: ShimCall },
+    Stop { id: String, grace_ms: u64 },
+    Terminate { id: String },
+    List,
+    Subscribe,
+    Shutdown { remove_state: bool },
+}
+
+/// From the holder.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HolderReply {
+    Hello { pid: u32 },
+    Done,
+    Report(InstanceReport),
+    Reports(Vec<InstanceReport>),
+    Change(Change),
+    Error(Error),
+}
+
+/// The first frame on a shim's socket says what the connection is for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ShimOpening {
+    /// Calls from the holder; reports come back.
+    Control,
+    /// A command to run inside; its descriptors travel with this frame.
+    Exec(ExecRequest),
+}
+
+/// What a shim is asked to do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ShimCall {
+    Stop { grace_ms: u64, terminate: bool },
+    Reboot { grace_ms: u64 },
+    PortCreate(PortSpec),
+    PortUpdate(PortSpec),
+    PortDelete { id: String },
+    Acknowledge { sequence: u64 },
+}
+
+/// A call with the number its answer carries.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NumberedCall {
+    pub(crate) number: u64,
+    pub(crate) call: ShimCall,
+}
+
+/// From a shim on its control connection.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ShimMessage {
+    Hello { pid: u32 },
+    Report(InstanceReport),
+    Answer { number: u64, result: Result<InstanceReport, Error> },
+}
+
+/// A command to run inside.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExecRequest {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) cwd: Option<String>,
+    /// Rows and columns, if a terminal is wanted; else three descriptors came along.
+    pub(crate) terminal: Option<(u16, u16)>,
+}
+
+/// From the client of a running command.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExecInput {
+    Signal(i32),
+}
+
+/// To the client of a running command.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExecOutput {
+    /// The terminal's outer end comes with this frame.
+    Terminal,
+    Exited(i32),
+    Failed(Error),
+}
+
+/// From inside the sandbox: init on its own socket, `cfn-signal` on `/run/atoll/guest.sock`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GuestMessage {
+    UserData(UserDataStatus),
+    Signal(GuestSignal),
+}
+
+/// The shim's answer to a guest.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum GuestReply {
+    Kept,
+    Refused(String),
+}

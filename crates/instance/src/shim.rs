@@ -1,0 +1,628 @@
+//! The shim: one small single-threaded process per running instance. It needs neither the daemon nor the holder to go on.
+//!
+//! If it is killed, bubblewrap and everything inside end with it, and the holder sees its socket close. Everything worth keeping is in the
+//! state directory before it is told to anybody.
+use crate::console::Console;
+use crate::frame::{self, Connection};
+use crate::namespace::NetNamespace;
+use crate::protocol::{GuestMessage, GuestReply, NumberedCall, ShimCall, ShimMessage, ShimOpening};
+use crate::sandbox::{self, Sandbox};
+use crate::state_dir::{InstanceDir, StateDir, Stored};
+use crate::{Error, InstanceReport, InstanceState, PortSpec, Result, UserDataStatus, error::Trying, exec_session, port, run_dir, sys};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The number at which the holder leaves the shim's listening socket.
+pub(crate) const LISTENER: i32 = 3;
+/// The most signals kept unacknowledged, guests connected at once, and commands running by `exec`.
+const MAX_SIGNALS: usize = 64;
+const MAX_GUESTS: usize = 16;
+const MAX_COMMANDS: usize = 128;
+/// A tenant that deletes its interface in a loop gets it back this often.
+const REPAIR_EVERY: Duration = Duration::from_secs(1);
+/// The longest field of a signal, in bytes (CloudFormation's own bounds are 1024 and 4096).
+const MAX_FIELD: usize = 4096;
+
+/// `shim STATE_DIR ID`, started by the holder in the fabric's namespace with its listening socket at descriptor 3; or `shim --staged`, itself once
+/// more when the stage stands.
+pub fn main(args: &[OsString]) -> i32 {
+    // Inherited from the holder, which lets the kernel reap.
+    sys::handle(libc::SIGCHLD, false);
+    let done = match args {
+        [staged] if staged == "--staged" => Shim::open().and_then(|mut shim| shim.run()),
+        [state, id] => enter_stage(Path::new(state), &id.to_string_lossy()),
+        _ => Err(Error::Invalid { what: "arguments of shim".into(), value: format!("{args:?}"), expected: "STATE_DIR ID".into() }),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("shim: {error}");
+            1
+        }
+    }
+}
+
+fn enter_stage(state: &Path, id: &str) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    let directory = StateDir::open(state)?.instance(id);
+    let staged = sandbox::stage(&directory);
+    let Err(error) = staged else {
+        // Started again from the read-only copy, so that what later joins the sandbox was never started from a writable file.
+        return Err(std::process::Command::new(sandbox::STAGED_PROGRAM).args(["shim", "--staged"]).exec()).trying("start the staged shim");
+    };
+    let mut report = directory.status(&directory.spec()?.spec);
+    report.state = InstanceState::Exited { reason: error.to_string() };
+    directory.write_status(&report)?;
+    Err(error)
+}
+
+/// Why the sandbox is being ended.
+struct Ending {
+    kill_at: Option<Instant>,
+    reboot: bool,
+    terminate: bool,
+    /// Who waits for the reboot: connection and number.
+    waiting: Vec<(u64, u64)>,
+}
+
+struct Control {
+    id: u64,
+    connection: Connection,
+}
+
+struct Shim {
+    stored: Stored,
+    state: InstanceDir,
+    report: InstanceReport,
+    console: Console,
+    fabric: NetNamespace,
+    listener: UnixListener,
+    guest_listener: UnixListener,
+    controls: Vec<Control>,
+    openings: Vec<Connection>,
+    guests: Vec<Connection>,
+    commands: Vec<(Pid, OwnedFd)>,
+    sandbox: Option<Sandbox>,
+    console_open: bool,
+    link: Option<Connection>,
+    monitor: Option<OwnedFd>,
+    ending: Option<Ending>,
+    repaired: Option<Instant>,
+    repair_due: bool,
+    next_id: u64,
+    generation: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Token {
+    Listener,
+    Control(usize),
+    Opening(usize),
+    GuestListener,
+    Guest(usize),
+    Link,
+    Console,
+    Monitor,
+    Sandbox,
+    Command,
+}
+
+impl Shim {
+    fn open() -> Result<Self> {
+        let listener = UnixListener::from(sys::inherited(LISTENER)?);
+        listener.set_nonblocking(true).trying("set a socket non-blocking")?;
+        let state = InstanceDir::at(sandbox::STAGED_STATE);
+        let stored = state.spec()?;
+        let report = state.status(&stored.spec);
+        Ok(Self {
+            console: Console::open(&state.join("console.log"))?,
+            fabric: NetNamespace::current()?,
+            guest_listener: run_dir::listen(&Path::new(sandbox::STAGED_GUEST).join("guest.sock"), 0o666)?,
+            stored,
+            state,
+            report,
+            listener,
+            controls: Vec::new(),
+            openings: Vec::new(),
+            guests: Vec::new(),
+            commands: Vec::new(),
+            sandbox: None,
+            console_open: false,
+            link: None,
+            monitor: None,
+            ending: None,
+            repaired: None,
+            repair_due: false,
+            next_id: 0,
+            generation: 0,
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.report.shim_pid = Some(std::process::id());
+        // The holder connected before it started us.
+        self.accept();
+        self.openings();
+        if let Err(error) = self.boot() {
+            return self.finish(InstanceState::Exited { reason: error.to_string() });
+        }
+        loop {
+            self.wait()?;
+            if let Some(state) = self.step() {
+                return self.finish(state);
+            }
+        }
+    }
+
+    /// One boot: sandbox, ports, first command.
+    fn boot(&mut self) -> Result<()> {
+        self.report.state = InstanceState::Starting;
+        self.report.boots += 1;
+        self.report.boot_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.report.problem = None;
+        // Marked as begun before it begins: a crash in between runs it no second time.
+        let user_data = self.report.user_data_status == UserDataStatus::Pending;
+        if user_data {
+            self.report.user_data_status = UserDataStatus::Running;
+        } else if self.report.user_data_status == UserDataStatus::Running {
+            self.report.user_data_status = UserDataStatus::Exited(128 + libc::SIGKILL);
+        }
+        self.publish()?;
+        if self.report.boots == 1 && self.stored.spec.user_data.as_ref().is_some_and(|data| !data.starts_with(b"#!")) {
+            self.console.note("the user data does not begin with #!: it is not run");
+        }
+        let mut sandbox = Sandbox::start(&self.stored, user_data)?;
+        let ready = self.connect_network(&sandbox).and_then(|()| sandbox.go());
+        if let Err(error) = ready {
+            sandbox.kill();
+            sys::wait_exit(sandbox.pid);
+            self.delete_ports();
+            return Err(error);
+        }
+        self.report.init_pid = Some(sandbox.init);
+        self.link = Some(Connection::new(sandbox.link.try_clone().trying("watch init")?)?);
+        self.console_open = true;
+        self.sandbox = Some(sandbox);
+        self.report.state = InstanceState::Running;
+        self.publish()
+    }
+
+    fn connect_network(&mut self, sandbox: &Sandbox) -> Result<()> {
+        port::prepare_guest(&sandbox.net, &self.fabric)?;
+        self.report.ports.clear();
+        for spec in &self.stored.ports {
+            self.generation += 1;
+            self.report.ports.push(port::create(spec, &sandbox.net, &self.fabric, self.generation)?);
+        }
+        self.monitor = Some(port::monitor(&sandbox.net, &self.fabric)?);
+        Ok(())
+    }
+
+    fn delete_ports(&mut self) {
+        for spec in &self.stored.ports {
+            if let Err(error) = port::delete(spec) {
+                eprintln!("shim: {error}");
+            }
+        }
+        self.report.ports.clear();
+    }
+
+    /// Writes what is true down, then tells it.
+    fn publish(&mut self) -> Result<()> {
+        self.state.write_status(&self.report)?;
+        let message = ShimMessage::Report(self.report.clone());
+        self.controls.iter_mut().for_each(|control| control.connection.queue(&message));
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let mut watched: Vec<(Token, BorrowedFd<'_>, bool)> =
+            vec![(Token::Listener, self.listener.as_fd(), false), (Token::GuestListener, self.guest_listener.as_fd(), false)];
+        for (n, control) in self.controls.iter().enumerate() {
+            watched.push((Token::Control(n), control.connection.as_fd(), control.connection.wants_write()));
+        }
+        for (n, opening) in self.openings.iter().enumerate() {
+            watched.push((Token::Opening(n), opening.as_fd(), false));
+        }
+        for (n, guest) in self.guests.iter().enumerate() {
+            watched.push((Token::Guest(n), guest.as_fd(), guest.wants_write()));
+        }
+        for (_, process) in &self.commands {
+            watched.push((Token::Command, process.as_fd(), false));
+        }
+        if let Some(sandbox) = &self.sandbox {
+            watched.push((Token::Sandbox, sandbox.process.as_fd(), false));
+            if self.console_open {
+                watched.push((Token::Console, sandbox.console.as_fd(), false));
+            }
+        }
+        if let Some(link) = &self.link {
+            watched.push((Token::Link, link.as_fd(), false));
+        }
+        if let Some(monitor) = &self.monitor {
+            watched.push((Token::Monitor, monitor.as_fd(), false));
+        }
+        let flags = |write| if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+        let mut polled: Vec<PollFd<'_>> = watched.iter().map(|(_, descriptor, write)| PollFd::from_borrowed_fd(*descriptor, flags(*write))).collect();
+        let now = Instant::now();
+        let repair = self.repair_due.then(|| self.repaired.map_or(now, |last| last + REPAIR_EVERY));
+        let kill = self.ending.as_ref().and_then(|ending| ending.kill_at);
+        let timeout = repair.into_iter().chain(kill).min().map(|at| at.saturating_duration_since(now));
+        frame::poll(&mut polled, timeout)?;
+        let ready: Vec<(Token, PollFlags)> = watched.iter().map(|(token, ..)| *token).zip(polled.iter().map(PollFd::revents)).filter(|(_, flags)| !flags.is_empty()).collect();
+        for (token, flags) in ready {
+            self.attend(token, flags);
+        }
+        Ok(())
+    }
+
+    fn attend(&mut self, token: Token, flags: PollFlags) {
+        let serve = |connection: Option<&mut Connection>| {
+            if let Some(connection) = connection {
+                if flags.contains(PollFlags::OUT) {
+                    connection.flush();
+                }
+                connection.fill();
+            }
+        };
+        match token {
+            Token::Listener => self.accept(),
+            Token::GuestListener => self.accept_guest(),
+            Token::Control(n) => serve(self.controls.get_mut(n).map(|control| &mut control.connection)),
+            Token::Opening(n) => serve(self.openings.get_mut(n)),
+            Token::Guest(n) => serve(self.guests.get_mut(n)),
+            Token::Link => serve(self.link.as_mut()),
+            Token::Console => self.read_console(),
+            Token::Monitor => self.read_monitor(),
+            // Looked at in every step.
+            Token::Sandbox | Token::Command => {}
+        }
+    }
+
+    /// Deals with everything that came; says how the instance ended, if it did.
+    fn step(&mut self) -> Option<InstanceState> {
+        self.openings();
+        self.calls();
+        self.guest_messages();
+        self.commands.retain(|(pid, _)| sys::reap(Some(*pid)).is_none());
+        if self.repair_due && self.repaired.is_none_or(|last| last.elapsed() >= REPAIR_EVERY) {
+            self.repair();
+        }
+        if let Some(ending) = &mut self.ending
+            && ending.kill_at.is_some_and(|at| at <= Instant::now())
+        {
+            ending.kill_at = None;
+            self.console.note("it did not stop in time and is killed");
+            if let Some(sandbox) = &self.sandbox {
+                sandbox.kill();
+            }
+        }
+        let ended = self.sandbox.as_ref().and_then(|sandbox| sys::reap(Some(sandbox.pid)));
+        ended.and_then(|(_, code)| self.ended(code))
+    }
+
+    fn ended(&mut self, code: i32) -> Option<InstanceState> {
+        self.read_console();
+        if let Some(link) = &mut self.link {
+            link.fill();
+        }
+        self.guest_messages();
+        (self.sandbox, self.link, self.monitor) = (None, None, None);
+        self.report.init_pid = None;
+        if self.report.user_data_status == UserDataStatus::Running {
+            self.report.user_data_status = UserDataStatus::Exited(128 + libc::SIGKILL);
+        }
+        self.delete_ports();
+        match self.ending.take() {
+            Some(ending) if ending.reboot && !ending.terminate => {
+                let done = self.boot();
+                let state = done.as_ref().err().map(|error| InstanceState::Exited { reason: error.to_string() });
+                for (control, number) in ending.waiting {
+                    self.answer(control, number, done.clone());
+                }
+                state
+            }
+            Some(ending) if ending.terminate => Some(InstanceState::Terminated),
+            Some(_) => Some(InstanceState::Stopped),
+            // Process 1 ends so when it is asked to from inside: an instance that shuts itself down.
+            None if code == 0 => Some(InstanceState::Stopped),
+            None => Some(InstanceState::Exited { reason: format!("the sandbox ended with status {code}") }),
+        }
+    }
+
+    fn finish(&mut self, state: InstanceState) -> Result<()> {
+        self.report.shim_pid = None;
+        self.report.init_pid = None;
+        self.report.ports.clear();
+        let terminated = state == InstanceState::Terminated;
+        self.report.state = state;
+        self.publish()?;
+        if terminated {
+            self.state.empty();
+        }
+        let _ = std::fs::remove_file(Path::new(sandbox::STAGED_GUEST).join("guest.sock"));
+        Ok(())
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            match run_dir::same_user(&stream).and_then(|_| Connection::new(stream)) {
+                Ok(mut connection) => {
+                    connection.fill();
+                    self.openings.push(connection);
+                }
+                Err(error) => eprintln!("shim: {error}"),
+            }
+        }
+    }
+
+    fn accept_guest(&mut self) {
+        while let Ok((stream, _)) = self.guest_listener.accept() {
+            // Beyond the bound it is closed at once: one tenant's matter, its own.
+            if self.guests.len() < MAX_GUESTS
+                && let Ok(connection) = Connection::new(stream)
+            {
+                self.guests.push(connection);
+            }
+        }
+    }
+
+    /// Connections that have not yet said what they are for.
+    fn openings(&mut self) {
+        for mut connection in std::mem::take(&mut self.openings) {
+            match connection.next::<ShimOpening>() {
+                Ok(None) if connection.is_open() => self.openings.push(connection),
+                Ok(None) => {}
+                Ok(Some(ShimOpening::Control)) => {
+                    connection.queue(&ShimMessage::Hello { pid: std::process::id() });
+                    connection.queue(&ShimMessage::Report(self.report.clone()));
+                    self.next_id += 1;
+                    self.controls.push(Control { id: self.next_id, connection });
+                }
+                Ok(Some(ShimOpening::Exec(request))) => {
+                    let started = match &self.sandbox {
+                        None => Err(Error::NotRunning(self.report.id.clone())),
+                        Some(_) if self.commands.len() >= MAX_COMMANDS => {
+                            Err(Error::TooMany { what: "commands in one instance".into(), have: self.commands.len(), most: MAX_COMMANDS })
+                        }
+                        Some(sandbox) => exec_session::start(&mut connection, request, sandbox, &self.stored),
+                    };
+                    let watched = started.and_then(|pid| Ok((pid, rustix::process::pidfd_open(pid, PidfdFlags::empty()).trying("watch a command")?)));
+                    match watched {
+                        Ok(watched) => self.commands.push(watched),
+                        Err(error) => connection.queue(&crate::protocol::ExecOutput::Failed(error)),
+                    }
+                }
+                Err(error) => eprintln!("shim: {error}"),
+            }
+        }
+    }
+
+    fn calls(&mut self) {
+        let mut calls = Vec::new();
+        for control in &mut self.controls {
+            while let Ok(Some(NumberedCall { number, call })) = control.connection.next() {
+                calls.push((control.id, number, call));
+            }
+        }
+        for (control, number, call) in calls {
+            let result = match call {
+                ShimCall::Stop { grace_ms, terminate } => {
+                    self.end(grace_ms, false, terminate);
+                    Ok(())
+                }
+                ShimCall::Reboot { grace_ms } => {
+                    self.end(grace_ms, true, false);
+                    if let Some(ending) = &mut self.ending {
+                        ending.waiting.push((control, number));
+                    }
+                    continue;
+                }
+                ShimCall::PortCreate(spec) => self.create_port(spec),
+                ShimCall::PortUpdate(spec) => self.update_port(spec),
+                ShimCall::PortDelete { id } => self.delete_port(&id),
+                ShimCall::Acknowledge { sequence } => {
+                    self.report.signals.retain(|signal| signal.sequence > sequence);
+                    self.publish()
+                }
+            };
+            self.answer(control, number, result);
+        }
+        self.controls.retain(|control| control.connection.is_open());
+    }
+
+    fn answer(&mut self, control: u64, number: u64, result: Result<()>) {
+        let result = result.map(|()| self.report.clone());
+        if let Some(control) = self.controls.iter_mut().find(|known| known.id == control) {
+            control.connection.queue(&ShimMessage::Answer { number, result });
+        }
+    }
+
+    /// Begins to end the sandbox; a later, stronger wish overrides an earlier one.
+    fn end(&mut self, grace_ms: u64, reboot: bool, terminate: bool) {
+        let kill_at = Instant::now() + Duration::from_millis(grace_ms.min(600_000));
+        match &mut self.ending {
+            Some(ending) => {
+                ending.reboot &= reboot;
+                ending.terminate |= terminate;
+                ending.kill_at = ending.kill_at.map(|at| at.min(kill_at));
+            }
+            None => {
+                self.ending = Some(Ending { kill_at: Some(kill_at), reboot, terminate, waiting: Vec::new() });
+                self.report.state = InstanceState::Stopping;
+                if let Err(error) = self.publish() {
+                    eprintln!("shim: {error}");
+                }
+            }
+        }
+        if let Some(sandbox) = &self.sandbox {
+            if grace_ms == 0 {
+                sandbox.kill();
+            } else {
+                sandbox.terminate();
+            }
+        }
+    }
+
+    fn port_at(&self, id: &str) -> Result<usize> {
+        let missing = || Error::NoSuchPort { instance: self.report.id.clone(), port: id.into() };
+        self.stored.ports.iter().position(|port| port.id == id).ok_or_else(missing)
+    }
+
+    fn create_port(&mut self, spec: PortSpec) -> Result<()> {
+        let taken = self.stored.ports.iter().any(|port| port.id == spec.id || port.device_index == spec.device_index);
+        if taken {
+            return Err(Error::PortExists { instance: self.report.id.clone(), port: spec.id, device_index: spec.device_index });
+        }
+        let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
+        let mut stored = self.stored.clone();
+        stored.ports.push(spec.clone());
+        crate::spec::check_ports(&stored.ports)?;
+        self.generation += 1;
+        let made = port::create(&spec, &sandbox.net, &self.fabric, self.generation)?;
+        self.report.ports.push(made);
+        self.keep(stored)
+    }
+
+    fn update_port(&mut self, spec: PortSpec) -> Result<()> {
+        let at = self.port_at(&spec.id)?;
+        let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
+        let mut stored = self.stored.clone();
+        let Some(before) = stored.ports.get_mut(at) else { return Ok(()) };
+        let before = std::mem::replace(before, spec.clone());
+        crate::spec::check_ports(&stored.ports)?;
+        if (before.mac, before.device_index) != (spec.mac, spec.device_index) {
+            let expected = "the port's own MAC address and device index: these never change while it is attached".to_owned();
+            return Err(Error::Invalid { what: "port".into(), value: spec.id, expected });
+        }
+        port::configure(&spec, Some(&before), &sandbox.net, &self.fabric)
+            .map_err(|error| Error::Port { port: spec.id.clone(), reason: error.to_string() })?;
+        self.keep(stored)
+    }
+
+    fn delete_port(&mut self, id: &str) -> Result<()> {
+        let at = self.port_at(id)?;
+        let mut stored = self.stored.clone();
+        let spec = stored.ports.remove(at);
+        port::delete(&spec)?;
+        if let Some(sandbox) = &self.sandbox {
+            // Its rules outlive an interface; with no address left, only what clears remains.
+            let bare = PortSpec { addresses: Vec::new(), ..spec };
+            let _ = port::clear_rules(&bare, &sandbox.net, &self.fabric);
+        }
+        self.report.ports.retain(|port| port.id != id);
+        self.keep(stored)
+    }
+
+    fn keep(&mut self, stored: Stored) -> Result<()> {
+        self.state.write_spec(&stored)?;
+        self.stored = stored;
+        sandbox::write_network_files(&self.stored, &self.state)?;
+        self.publish()
+    }
+
+    /// Makes ports again whose interface the tenant deleted.
+    fn repair(&mut self) {
+        let Some(sandbox) = &self.sandbox else { return };
+        self.repair_due = false;
+        self.repaired = Some(Instant::now());
+        let gone: Vec<PortSpec> = self.stored.ports.iter().filter(|port| !port::stands(port)).cloned().collect();
+        for spec in &gone {
+            self.generation += 1;
+            match port::create(spec, &sandbox.net, &self.fabric, self.generation) {
+                Ok(made) => {
+                    self.report.ports.retain(|port| port.id != spec.id);
+                    self.report.ports.push(made);
+                    self.report.problem = None;
+                }
+                Err(error) => {
+                    self.report.problem = Some(error.to_string());
+                    self.repair_due = true;
+                }
+            }
+        }
+        if !gone.is_empty()
+            && let Err(error) = self.publish()
+        {
+            eprintln!("shim: {error}");
+        }
+    }
+
+    fn read_monitor(&mut self) {
+        let mut bytes = [0_u8; 8192];
+        // What changed is not read: an overrun (ENOBUFS) loses it anyway, and looking is cheap.
+        if let Some(monitor) = &self.monitor {
+            while !matches!(rustix::io::read(monitor, &mut bytes), Err(rustix::io::Errno::AGAIN) | Ok(0)) {}
+            self.repair_due |= self.stored.ports.iter().any(|port| !port::stands(port));
+        }
+    }
+
+    fn read_console(&mut self) {
+        let Some(sandbox) = &self.sandbox else { return };
+        let mut bytes = [0_u8; 16 * 1024];
+        // Bounded, so that a tenant who writes without end leaves the shim time for the rest.
+        for _ in 0..16 {
+            match rustix::io::read(&sandbox.console, &mut bytes) {
+                Ok(0) => {
+                    self.console_open = false;
+                    return;
+                }
+                Ok(length) => {
+                    if let Err(error) = self.console.append(bytes.get(..length).unwrap_or_default()) {
+                        eprintln!("shim: {error}");
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn guest_messages(&mut self) {
+        let mut changed = false;
+        if let Some(link) = &mut self.link {
+            while let Ok(Some(message)) = link.next() {
+                if let GuestMessage::UserData(status @ UserDataStatus::Exited(_)) = message {
+                    self.report.user_data_status = status;
+                    changed = true;
+                }
+            }
+            if !link.is_open() {
+                self.link = None;
+            }
+        }
+        for guest in &mut self.guests {
+            while let Ok(Some(message)) = guest.next() {
+                let GuestMessage::Signal(mut signal) = message else {
+                    guest.queue(&GuestReply::Refused("only signals are taken here".into()));
+                    continue;
+                };
+                let fields = [&signal.stack, &signal.resource, &signal.region, &signal.reason, &signal.data, &signal.unique_id, &signal.url];
+                if fields.into_iter().flatten().any(|field| field.len() > MAX_FIELD) {
+                    guest.queue(&GuestReply::Refused(format!("each value may have at most {MAX_FIELD} bytes")));
+                } else if self.report.signals.len() >= MAX_SIGNALS {
+                    guest.queue(&GuestReply::Refused(format!("{MAX_SIGNALS} signals wait to be taken, try again later")));
+                } else {
+                    self.report.next_signal += 1;
+                    signal.sequence = self.report.next_signal;
+                    self.report.signals.push(signal);
+                    // On disk before the guest hears that it was kept.
+                    match self.state.write_status(&self.report) {
+                        Ok(()) => guest.queue(&GuestReply::Kept),
+                        Err(error) => guest.queue(&GuestReply::Refused(error.to_string())),
+                    }
+                    changed = true;
+                }
+            }
+        }
+        self.guests.retain(Connection::is_open);
+        if changed && let Err(error) = self.publish() {
+            eprintln!("shim: {error}");
+        }
+    }
+}
