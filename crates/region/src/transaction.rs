@@ -110,6 +110,30 @@ impl Transaction {
         Ok(())
     }
 
+    /// Changes a row whoever owns it: what goes with another row's change, or what a host observed. Nothing when
+    /// it is gone.
+    pub(crate) fn alter<N: Noun>(&mut self, id: N::Id, change: impl FnOnce(&mut N)) {
+        if let Some(row) = self.region.get::<N>(id) {
+            let mut row = N::clone(row);
+            change(&mut row);
+            self.put(row);
+        }
+    }
+
+    /// Tries something that is undone if it fails, while the command goes on.
+    pub(crate) fn attempt<R>(
+        &mut self,
+        something: impl FnOnce(&mut Transaction) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let (region, touched) = (self.region.clone(), self.touched.clone());
+        let result = something(self);
+        if result.is_err() {
+            self.region = region;
+            self.touched = touched;
+        }
+        result
+    }
+
     /// 64 bits that depend on nothing but the seed and how many were drawn before (splitmix64).
     pub fn draw(&mut self) -> u64 {
         self.drawn += 1;
