@@ -1,2 +1,43 @@
-//! The `atoll` command.
-fn main() {}
+//! The `atoll` command: arguments, output, progress.
+//!
+//! `arguments.rs` has the words; each subcommand has a file of its name. `connection.rs` finds the daemon
+//! that is meant; `api.rs` calls AWS's API there, signed; what is not AWS's goes over the control socket.
+//! No rule of a VPC is here.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod api;
+mod arguments;
+mod connection;
+mod down;
+mod env;
+mod events;
+mod serve;
+mod stack;
+mod status;
+mod table;
+mod up;
+mod xml;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+
+/// What a subcommand comes to: the exit status, or why not, as one sentence.
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let Arguments { command, endpoint } = Arguments::parse();
+    let outcome = match command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Up(arguments) => up::run(endpoint, arguments),
+        Command::Down(arguments) => down::run(endpoint, arguments),
+        Command::Status(arguments) => status::run(endpoint, arguments),
+        Command::Env(arguments) => env::run(endpoint, arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("atoll: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,135 @@
+//! The words of the command line. They are a contract: more may come, none may go.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use atoll_daemon::options::{Auth, DEFAULT_LISTEN, DataPlane};
+use atoll_model::RegionName;
+use clap::{Args, Parser, Subcommand};
+
+/// An AWS VPC that you run yourself: AWS's API in front, real packets behind.
+#[derive(Debug, Parser)]
+#[command(name = "atoll", version, propagate_version = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    /// The daemon to talk to, as an http URL; else the default one at 127.0.0.1:4600.
+    #[arg(long, global = true, env = "AWS_ENDPOINT_URL", value_name = "URL")]
+    pub endpoint: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve region(s) and this host's data plane in the foreground.
+    Serve(Serve),
+    /// Deploy a CloudFormation template, starting the default daemon if none runs.
+    Up(Up),
+    /// Delete a stack, or everything.
+    Down(Down),
+    /// Show the endpoint, regions, stacks and instances.
+    Status(Status),
+    /// Print shell exports: eval "$(atoll env)".
+    Env(Env),
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where to serve the API; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", default_value_t = DEFAULT_LISTEN)]
+    pub listen: SocketAddr,
+    /// Keep everything in this directory; default: `atoll` in the user's state directory.
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    pub data_dir: Option<PathBuf>,
+    /// Keep nothing.
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// Who may call: sigv4 (the generated access key) or none (anybody, as account 123456789012).
+    #[arg(long, value_name = "sigv4|none", default_value_t = Auth::SigV4)]
+    pub auth: Auth,
+    /// What carries packets: userspace, or none (the API alone).
+    #[arg(long, value_name = "userspace|none", default_value_t = DataPlane::Userspace)]
+    pub data_plane: DataPlane,
+    /// A region to serve; may be given several times, the first is the default one.
+    #[arg(long = "region", value_name = "R", default_values_t = [RegionName::DEFAULT])]
+    pub regions: Vec<RegionName>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The template, YAML or JSON.
+    #[arg(value_name = "TEMPLATE")]
+    pub template: PathBuf,
+    /// The stack's name; default: the file's name.
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// A template parameter; may be given several times.
+    #[arg(long = "param", value_name = "K=V", value_parser = parameter)]
+    pub parameters: Vec<(String, String)>,
+    /// The region; default: the daemon's first.
+    #[arg(long, value_name = "R")]
+    pub region: Option<RegionName>,
+}
+
+#[derive(Debug, Args)]
+pub struct Down {
+    /// The stack; may be left out when there is one only.
+    #[arg(value_name = "STACK", conflicts_with = "all")]
+    pub stack: Option<String>,
+    /// End everything: stacks, instances, namespaces, the daemon, and what it kept.
+    #[arg(long)]
+    pub all: bool,
+    /// The region; default: the daemon's first.
+    #[arg(long, value_name = "R")]
+    pub region: Option<RegionName>,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Env {
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_words_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_several_regions_and_not_both_kinds_of_data() {
+        let parsed =
+            Arguments::try_parse_from(["atoll", "serve", "--region", "us-east-1", "--region", "eu-west-1"]);
+        let Command::Serve(serve) = parsed.unwrap().command else {
+            panic!()
+        };
+        assert_eq!(serve.regions.len(), 2);
+        assert_eq!(serve.listen.to_string(), "127.0.0.1:4600");
+        let both = Arguments::try_parse_from(["atoll", "serve", "--ephemeral", "--data-dir", "d"]);
+        assert!(both.is_err());
+    }
+
+    #[test]
+    fn a_parameter_may_hold_an_equals_sign_in_its_value() {
+        assert_eq!(parameter("K=a=b"), Ok(("K".into(), "a=b".into())));
+        assert!(parameter("K").is_err() && parameter("=b").is_err());
+    }
+}
