@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EgressOnlyGatewayId, VpcId};
-use crate::{AccountId, Tags};
+use crate::{AccountId, ClientToken, Tags};
 
 /// An egress-only internet gateway: IPv6 out, nothing in but replies (semantics 75).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct EgressOnlyInternetGateway {
     pub vpc: VpcId,
     /// The caller's idempotency token.
     #[serde(default)]
-    pub client_token: Option<String>,
+    pub client_token: Option<ClientToken>,
     /// Tags.
     pub tags: Tags,
 }

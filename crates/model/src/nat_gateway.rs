@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AddressAssociationId, AllocationId, EniId, NatGatewayId, SubnetId, VpcId};
-use crate::{AccountId, Tags, Timestamp};
+use crate::{AccountId, ClientToken, Tags, Timestamp};
 
 text_enum! {
     /// Where a NAT gateway stands in its life; only `Available` forwards.
@@ -74,7 +74,7 @@ pub struct NatGateway {
     /// Why it failed: AWS's code and message.
     pub failure: Option<(String, String)>,
     /// The caller's idempotency token.
-    pub client_token: Option<String>,
+    pub client_token: Option<ClientToken>,
     /// Tags.
     pub tags: Tags,
 }

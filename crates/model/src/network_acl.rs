@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{NetworkAclAssociationId, NetworkAclId, SubnetId, VpcId};
 use crate::protocol::Traffic;
-use crate::{AccountId, Tags};
+use crate::{AccountId, ClientToken, Tags};
 
 text_enum! {
     /// What a rule does with what it matches.
@@ -50,7 +50,7 @@ pub struct NetworkAcl {
     pub associations: BTreeMap<NetworkAclAssociationId, SubnetId>,
     /// The caller's idempotency token.
     #[serde(default)]
-    pub client_token: Option<String>,
+    pub client_token: Option<ClientToken>,
     /// Tags.
     pub tags: Tags,
 }

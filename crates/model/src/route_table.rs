@@ -9,7 +9,7 @@ use crate::id::{
     EgressOnlyGatewayId, EniId, InternetGatewayId, NatGatewayId, RouteTableAssociationId, RouteTableId,
     SubnetId, VpcId,
 };
-use crate::{AccountId, Tags};
+use crate::{AccountId, ClientToken, Tags};
 
 /// Where a route leads.
 ///
@@ -78,7 +78,7 @@ pub struct RouteTable {
     pub associations: BTreeMap<RouteTableAssociationId, AssociationTarget>,
     /// The caller's idempotency token.
     #[serde(default)]
-    pub client_token: Option<String>,
+    pub client_token: Option<ClientToken>,
     /// Tags.
     pub tags: Tags,
 }

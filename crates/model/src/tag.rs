@@ -24,29 +24,11 @@ pub enum TagError {
     /// Keys beginning with `aws:` are AWS's own.
     #[error("Tag keys starting with 'aws:' are reserved for internal use")]
     Reserved,
-    /// Over 50 tags on one resource.
-    #[error("The maximum number of tags a resource may carry, {MAX_TAGS}, has been reached")]
-    Count,
 }
 
 /// Whether a key is one of AWS's own (`aws:cloudformation:stack-name`), which only services set.
 pub fn is_reserved(key: &str) -> bool {
     key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
-}
-
-/// Whether a resource may carry these tags. Keys of AWS's own pass: services set them; whoever reads a person's
-/// request refuses them with [`check`].
-pub fn check_all(tags: &Tags) -> Result<(), TagError> {
-    if tags.keys().filter(|key| !is_reserved(key)).count() > MAX_TAGS {
-        return Err(TagError::Count);
-    }
-    for (key, value) in tags {
-        match check(key, value) {
-            Ok(()) | Err(TagError::Reserved) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Whether a person may set this tag.

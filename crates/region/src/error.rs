@@ -44,28 +44,8 @@ impl Error {
         )
     }
 
-    /// `IdempotentParameterMismatch`: a client token was used before, with other parameters.
-    pub fn idempotent_mismatch(token: &str) -> Error {
-        let token: String = token.chars().take(64).collect();
-        Error::new(
-            "IdempotentParameterMismatch",
-            format!("The client token '{token}' was used before with different parameters"),
-        )
-    }
-
     /// `InternalError`: a rule of our own was broken; nothing was changed.
     pub fn internal(message: impl Into<String>) -> Error {
         Error::new("InternalError", message)
-    }
-}
-
-impl From<atoll_model::tag::TagError> for Error {
-    fn from(error: atoll_model::tag::TagError) -> Error {
-        use atoll_model::tag::TagError;
-        let code = match error {
-            TagError::Count => "TagLimitExceeded",
-            TagError::Key(_) | TagError::Value | TagError::Reserved => "InvalidParameterValue",
-        };
-        Error::new(code, error.to_string())
     }
 }

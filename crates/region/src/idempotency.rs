@@ -7,6 +7,7 @@ use atoll_model::{Key, Row};
 
 use crate::error::Error;
 use crate::index::Index;
+use crate::state::Noun;
 use crate::transaction::Transaction;
 
 /// What a client token leads to.
@@ -67,4 +68,16 @@ pub fn look_up(
     } else {
         Repeated::Before(before)
     })
+}
+
+/// The id of the one row of that noun that a repeated request made.
+///
+/// # Errors
+/// `InternalError` when there is none: [`look_up`] was asked about another noun.
+pub fn made<N: Noun>(tx: &Transaction, keys: &[Key]) -> Result<N::Id, Error> {
+    keys.iter()
+        .filter_map(|key| tx.region().row(*key))
+        .find_map(N::from_row)
+        .map(|row| row.id())
+        .ok_or_else(|| Error::internal("a client token led to a row of another noun"))
 }

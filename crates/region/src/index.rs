@@ -56,13 +56,17 @@ pub fn index_of(row: &Row) -> Vec<Index> {
                     RouteTarget::NetworkInterface(id) => needs(Key::NetworkInterface(id)),
                 }
             }
+            entries.extend(token(table.owner, table.client_token.as_ref()));
         }
         Row::InternetGateway(gateway) => {
             if let Some(vpc) = gateway.vpc {
                 needs(Key::Vpc(vpc));
             }
         }
-        Row::EgressOnlyGateway(gateway) => needs(Key::Vpc(gateway.vpc)),
+        Row::EgressOnlyGateway(gateway) => {
+            needs(Key::Vpc(gateway.vpc));
+            entries.extend(token(gateway.owner, gateway.client_token.as_ref()));
+        }
         Row::NatGateway(gateway) => {
             // A deleted gateway is only a memory: it holds nothing.
             if let Some(eni) = gateway.eni {
@@ -75,6 +79,7 @@ pub fn index_of(row: &Row) -> Vec<Index> {
                     }
                 }
             }
+            entries.extend(token(gateway.owner, gateway.client_token.as_ref()));
         }
         Row::ElasticIp(eip) => {
             if let Some(association) = eip.association {
@@ -88,6 +93,7 @@ pub fn index_of(row: &Row) -> Vec<Index> {
             for subnet in acl.associations.values() {
                 needs(Key::Subnet(*subnet));
             }
+            entries.extend(token(acl.owner, acl.client_token.as_ref()));
         }
         Row::SecurityGroup(group) => {
             needs(Key::Vpc(group.vpc));

@@ -2,11 +2,12 @@
 
 use atoll_model::route_table::AssociationTarget;
 use atoll_model::{
-    InternetGateway, InternetGatewayId, Key, NetworkInterface, RouteTable, Tags, Vpc, VpcId, quota, tag,
+    InternetGateway, InternetGatewayId, Key, NetworkInterface, RouteTable, Tags, Vpc, VpcId, quota,
 };
 
 use crate::error::Error;
 use crate::state::Region;
+use crate::tag;
 use crate::transaction::{Command, Transaction};
 
 /// The gateway attached to a VPC; at most one (semantics 74).
@@ -25,7 +26,7 @@ impl Command for CreateInternetGateway {
     type Reply = InternetGatewayId;
 
     fn apply(self, tx: &mut Transaction) -> Result<InternetGatewayId, Error> {
-        tag::check_all(&self.tags)?;
+        tag::allowed(&self.tags)?;
         let count = tx.region().list::<InternetGateway>(tx.account()).count();
         if count >= quota::INTERNET_GATEWAYS_PER_REGION {
             return Err(Error::new(

@@ -12,12 +12,15 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod egress_only_gateway;
 pub mod elastic_ip;
 pub mod error;
 pub mod idempotency;
 pub mod index;
 pub mod instance;
 pub mod internet_gateway;
+pub mod invariant;
+pub mod nat_gateway;
 pub mod network_acl;
 pub mod network_interface;
 pub mod route;
@@ -26,6 +29,7 @@ pub mod security_group;
 pub mod state;
 pub mod subnet;
 pub mod tag;
+pub mod tick;
 pub mod transaction;
 pub mod vpc;
 pub mod vpc_cidr;

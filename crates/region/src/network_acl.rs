@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use atoll_model::network_acl::MAX_RULE;
 use atoll_model::{
-    AclEntry, Direction, Key, NetworkAcl, NetworkAclAssociationId, NetworkAclId, SubnetId, Tags, Traffic,
-    Vpc, VpcId, quota, tag,
+    AclEntry, Direction, Key, NetworkAcl, NetworkAclAssociationId, NetworkAclId, Row, SubnetId, Tags,
+    Traffic, Vpc, VpcId, quota,
 };
 use atoll_net::Family;
 
 use crate::error::Error;
+use crate::idempotency::{self, Repeated, look_up};
 use crate::state::Region;
+use crate::tag;
 use crate::transaction::{Command, Transaction};
 
 /// The ACL in which a subnet stands; every subnet stands in exactly one (semantics 26).
@@ -34,20 +36,17 @@ impl Command for CreateNetworkAcl {
     type Reply = NetworkAclId;
 
     fn apply(self, tx: &mut Transaction) -> Result<NetworkAclId, Error> {
-        tag::check_all(&self.tags)?;
-        if let Some(token) = &self.client_token {
-            let before = tx
-                .region()
-                .list::<NetworkAcl>(tx.account())
-                .find(|acl| acl.client_token.as_ref() == Some(token));
-            if let Some(before) = before {
-                return if before.vpc == self.vpc {
-                    Ok(before.id)
-                } else {
-                    Err(Error::idempotent_mismatch(token))
-                };
-            }
-        }
+        tag::allowed(&self.tags)?;
+        let request = (self.vpc, &self.tags);
+        let token = self.client_token.as_deref();
+        let client_token = match look_up(tx, token, &request, |row| match row {
+            Row::NetworkAcl(acl) => acl.client_token.as_ref(),
+            _ => None,
+        })? {
+            Repeated::Untokened => None,
+            Repeated::New(token) => Some(token),
+            Repeated::Before(keys) => return idempotency::made::<NetworkAcl>(tx, &keys),
+        };
         let vpc = tx.find::<Vpc>(self.vpc)?.id;
         let count = tx.region().dependants_of::<NetworkAcl>(Key::Vpc(vpc)).count();
         if count >= quota::NETWORK_ACLS_PER_VPC {
@@ -65,7 +64,7 @@ impl Command for CreateNetworkAcl {
             ingress: BTreeMap::new(),
             egress: BTreeMap::new(),
             associations: BTreeMap::new(),
-            client_token: self.client_token,
+            client_token,
             tags: self.tags,
         });
         Ok(id)

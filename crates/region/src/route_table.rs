@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use atoll_model::route_table::{AssociationTarget, RouteOrigin, RouteTarget};
 use atoll_model::{
-    InternetGateway, InternetGatewayId, Key, Route, RouteTable, RouteTableAssociationId, RouteTableId,
-    Subnet, SubnetId, Tags, Vpc, VpcId, quota, tag,
+    InternetGateway, InternetGatewayId, Key, Route, RouteTable, RouteTableAssociationId, RouteTableId, Row,
+    Subnet, SubnetId, Tags, Vpc, VpcId, quota,
 };
 
 use crate::error::Error;
+use crate::idempotency::{self, Repeated, look_up};
 use crate::route;
 use crate::state::Region;
+use crate::tag;
 use crate::transaction::{Command, Transaction};
 
 /// The route of a VPC's own block (semantics 6).
@@ -70,20 +72,17 @@ impl Command for CreateRouteTable {
     type Reply = RouteTableId;
 
     fn apply(self, tx: &mut Transaction) -> Result<RouteTableId, Error> {
-        tag::check_all(&self.tags)?;
-        if let Some(token) = &self.client_token {
-            let before = tx
-                .region()
-                .list::<RouteTable>(tx.account())
-                .find(|table| table.client_token.as_ref() == Some(token));
-            if let Some(before) = before {
-                return if before.vpc == self.vpc {
-                    Ok(before.id)
-                } else {
-                    Err(Error::idempotent_mismatch(token))
-                };
-            }
-        }
+        tag::allowed(&self.tags)?;
+        let request = (self.vpc, &self.tags);
+        let token = self.client_token.as_deref();
+        let client_token = match look_up(tx, token, &request, |row| match row {
+            Row::RouteTable(table) => table.client_token.as_ref(),
+            _ => None,
+        })? {
+            Repeated::Untokened => None,
+            Repeated::New(token) => Some(token),
+            Repeated::Before(keys) => return idempotency::made::<RouteTable>(tx, &keys),
+        };
         let vpc = tx.find::<Vpc>(self.vpc)?;
         if of_vpc(tx.region(), vpc.id).count() >= quota::ROUTE_TABLES_PER_VPC {
             return Err(Error::new(
@@ -98,7 +97,7 @@ impl Command for CreateRouteTable {
             vpc: vpc.id,
             routes: vpc.blocks().map(|block| (block, LOCAL_ROUTE)).collect(),
             associations: Default::default(),
-            client_token: self.client_token,
+            client_token,
             tags: self.tags,
         });
         Ok(id)

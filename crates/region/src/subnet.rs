@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use atoll_model::subnet::{HostnameType, SubnetCidrAssociation};
 use atoll_model::{
     CidrState, Key, NetworkAcl, RouteTable, Subnet, SubnetCidrAssociationId, SubnetId, Tags, Vpc, VpcId,
-    ZoneName, quota, tag,
+    ZoneName, quota,
 };
 use atoll_net::{Family, Prefix};
 
 use crate::error::Error;
 use crate::index::Index;
 use crate::state::Region;
+use crate::tag;
 use crate::transaction::{Command, Transaction};
 
 /// Length of every IPv6 block of a subnet (semantics 53).
@@ -43,7 +44,7 @@ impl Command for CreateSubnet {
     type Reply = SubnetId;
 
     fn apply(self, tx: &mut Transaction) -> Result<SubnetId, Error> {
-        tag::check_all(&self.tags)?;
+        tag::allowed(&self.tags)?;
         create(tx, self, false)
     }
 }

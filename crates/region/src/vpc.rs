@@ -6,16 +6,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use atoll_model::route_table::{AssociationTarget, RouteOrigin, RouteTarget};
 use atoll_model::vpc::Tenancy;
 use atoll_model::{
-    AclEntry, Direction, Key, NetworkAcl, NetworkAclId, Peer, Route, RouteTable, RouteTableAssociationId,
-    RouteTableId, RuleAction, SecurityGroup, SecurityGroupId, SecurityGroupRule, SecurityGroupRuleId, Tags,
-    Traffic, Vpc, VpcId, quota, tag,
+    AclEntry, Key, NetworkAcl, NetworkAclId, Route, RouteTable, RouteTableAssociationId, RouteTableId,
+    RuleAction, Tags, Traffic, Vpc, VpcId, quota,
 };
 use atoll_net::{Family, Prefix};
 
 use crate::error::Error;
 use crate::internet_gateway::{AttachInternetGateway, CreateInternetGateway};
 use crate::route_table::LOCAL_ROUTE;
+use crate::security_group;
 use crate::subnet::{self, NewSubnet};
+use crate::tag;
 use crate::transaction::{Command, Transaction};
 use crate::vpc_cidr;
 
@@ -42,7 +43,7 @@ impl Command for CreateVpc {
     type Reply = VpcId;
 
     fn apply(self, tx: &mut Transaction) -> Result<VpcId, Error> {
-        tag::check_all(&self.tags)?;
+        tag::allowed(&self.tags)?;
         create(tx, self, false)
     }
 }
@@ -58,7 +59,7 @@ fn create(tx: &mut Transaction, new: CreateVpc, is_default: bool) -> Result<VpcI
     let (id, owner) = (tx.fresh_id::<Vpc>(), tx.account());
     let table_id: RouteTableId = tx.fresh_id::<RouteTable>();
     let acl_id: NetworkAclId = tx.fresh_id::<NetworkAcl>();
-    let group_id: SecurityGroupId = tx.fresh_id::<SecurityGroup>();
+    let group_id = security_group::default_group(tx, id).id;
 
     let mut ipv6_cidrs = Vec::new();
     if new.amazon_provided_ipv6 {
@@ -107,16 +108,6 @@ fn create(tx: &mut Transaction, new: CreateVpc, is_default: bool) -> Result<VpcI
         client_token: None,
         tags: Tags::new(),
     });
-    let (inward, outward) = (tx.fresh(), tx.fresh());
-    tx.put(SecurityGroup {
-        id: group_id,
-        owner,
-        vpc: id,
-        name: "default".to_owned(),
-        description: "default VPC security group".to_owned(),
-        rules: default_group_rules(group_id, owner, inward, outward),
-        tags: Tags::new(),
-    });
     let has_ipv6 = vpc.has_family(Family::V6);
     tx.put(vpc.clone());
     if has_ipv6 {
@@ -138,38 +129,6 @@ fn default_entries() -> BTreeMap<u16, AclEntry> {
     BTreeMap::from([(DEFAULT_RULE_V4, allow_all(Prefix::ALL_V4))])
 }
 
-/// The rule of a new group: everything out (semantics 37).
-pub(crate) fn outward_rule(block: Prefix) -> SecurityGroupRule {
-    SecurityGroupRule {
-        direction: Direction::Egress,
-        traffic: Traffic::All,
-        peer: Peer::Cidr { block },
-        description: None,
-        tags: Tags::new(),
-    }
-}
-
-/// semantics 37: everything out, and in from itself.
-fn default_group_rules(
-    id: SecurityGroupId,
-    owner: atoll_model::AccountId,
-    inward: SecurityGroupRuleId,
-    outward: SecurityGroupRuleId,
-) -> BTreeMap<SecurityGroupRuleId, SecurityGroupRule> {
-    let from_itself = SecurityGroupRule {
-        direction: Direction::Ingress,
-        traffic: Traffic::All,
-        peer: Peer::Group {
-            id,
-            owner,
-            peering: None,
-        },
-        description: None,
-        tags: Tags::new(),
-    };
-    BTreeMap::from([(inward, from_itself), (outward, outward_rule(Prefix::ALL_V4))])
-}
-
 /// What a VPC's IPv6 block adds to its default ACL and group, each only where a person has not changed the rules
 /// (semantics 27).
 pub(crate) fn open_defaults_to_ipv6(tx: &mut Transaction, vpc: &Vpc) -> Result<(), Error> {
@@ -179,22 +138,7 @@ pub(crate) fn open_defaults_to_ipv6(tx: &mut Transaction, vpc: &Vpc) -> Result<(
         acl.egress.insert(DEFAULT_RULE_V6, allow_all(Prefix::ALL_V6));
         tx.put(acl);
     }
-    let mut group = (*tx.find::<SecurityGroup>(vpc.default_security_group)?).clone();
-    let outward: Vec<_> = group
-        .rules_of(Direction::Egress)
-        .map(|(_, rule)| (rule.traffic, rule.peer))
-        .collect();
-    let untouched = (
-        Traffic::All,
-        Peer::Cidr {
-            block: Prefix::ALL_V4,
-        },
-    );
-    if outward == [untouched] {
-        group.rules.insert(tx.fresh(), outward_rule(Prefix::ALL_V6));
-        tx.put(group);
-    }
-    Ok(())
+    security_group::ipv6_block_associated(tx, vpc.id)
 }
 
 /// DeleteVpc: with its main route table, default ACL and default group; nothing else may be left in it.

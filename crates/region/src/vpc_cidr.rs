@@ -205,11 +205,13 @@ impl Command for AssociateVpcCidrBlock {
                 let block = free_ipv6_block(tx.region())?;
                 let added = association(tx, block);
                 vpc.ipv6_cidrs.push(added.clone());
-                vpc::open_defaults_to_ipv6(tx, &vpc)?;
                 added
             }
         };
-        tx.put(vpc);
+        tx.put(vpc.clone());
+        if added.block.family() == Family::V6 {
+            vpc::open_defaults_to_ipv6(tx, &vpc)?;
+        }
         // semantics 6: one local route a block in every table.
         for table in tables(tx, self.vpc) {
             let mut table = (*table).clone();
