@@ -86,6 +86,12 @@ rows! {
     NetworkInterface(crate::NetworkInterface, crate::EniId, "network_interface");
     /// An instance.
     Instance(crate::Instance, crate::InstanceId, "instance");
+    /// A stack.
+    Stack(crate::Stack, crate::StackId, "stack");
+    /// A stack's template.
+    StackTemplate(crate::StackTemplate, crate::StackId, "stack_template");
+    /// An event of a stack.
+    StackEvent(crate::StackEvent, crate::StackEventId, "stack_event");
 }
 
 /// A stored row that cannot be read.

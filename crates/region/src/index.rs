@@ -137,6 +137,9 @@ pub fn index_of(row: &Row) -> Vec<Index> {
             }
             entries.extend(token(instance.owner, instance.client_token.as_ref()));
         }
+        Row::Stack(stack) => entries.extend(token(stack.owner, stack.client_token.as_ref())),
+        Row::StackTemplate(template) => needs(Key::Stack(template.id)),
+        Row::StackEvent(event) => needs(Key::Stack(event.id.stack)),
     }
     entries
 }

@@ -94,6 +94,9 @@ impl Taggable {
                 Key::SecurityGroup(_) => "security-group",
                 Key::NetworkInterface(_) => "network-interface",
                 Key::Instance(_) => "instance",
+                Key::Stack(_) => "stack",
+                Key::StackTemplate(_) => "stack-template",
+                Key::StackEvent(_) => "stack-event",
             },
         }
     }
@@ -115,7 +118,8 @@ pub fn every(region: &Region, account: atoll_model::AccountId) -> Vec<(Taggable,
     };
     for row in region.rows() {
         let key = row.key();
-        if region.owner_of(key) != Some(account) {
+        // A stack's tags are CloudFormation's: EC2 does not list them.
+        if region.owner_of(key) != Some(account) || matches!(row, Row::Stack(_)) {
             continue;
         }
         add(Taggable::Row(key), tags_of(&row));
@@ -142,6 +146,9 @@ pub fn tags_of(row: &Row) -> &Tags {
         Row::SecurityGroup(r) => &r.tags,
         Row::NetworkInterface(r) => &r.tags,
         Row::Instance(r) => &r.tags,
+        Row::Stack(r) => &r.tags,
+        Row::StackTemplate(r) => &r.tags,
+        Row::StackEvent(r) => &r.tags,
     }
 }
 
@@ -177,6 +184,9 @@ pub fn change(
             Key::SecurityGroup(id) => of::<SecurityGroup>(tx, id, change),
             Key::NetworkInterface(id) => of::<atoll_model::NetworkInterface>(tx, id, change),
             Key::Instance(id) => of::<atoll_model::Instance>(tx, id, change),
+            Key::Stack(id) => of::<atoll_model::Stack>(tx, id, change),
+            Key::StackTemplate(id) => of::<atoll_model::StackTemplate>(tx, id, change),
+            Key::StackEvent(id) => of::<atoll_model::StackEvent>(tx, id, change),
         },
         Taggable::Rule(id) => {
             let group = group_of(tx, id)?;
