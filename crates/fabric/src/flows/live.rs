@@ -1,0 +1,230 @@
+//! The live state of flows.
+
+use hashbrown::HashSet;
+
+use atoll_model::Timestamp;
+use atoll_net::Family;
+
+use super::nat::{Mappings, Refused};
+use super::table::Table;
+use super::{Effect, Effects, FlowKey, FlowView, Mapping, Slot, State, index};
+use crate::component::Changed;
+
+/// How much a host remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// IPv4 connections, all interfaces together (each end of a connection counts), at most 2^24 - 2.
+    pub ipv4: usize,
+    /// IPv6 connections, all interfaces together, at most 2^24 - 2.
+    pub ipv6: usize,
+    /// Connections of one interface or egress-only gateway, both families.
+    pub per_owner: u32,
+    /// Mappings, all NAT gateways together, at most 2^24 - 2.
+    pub mappings: usize,
+    /// What makes the tables' order unforeseeable to tenants.
+    pub seed: u64,
+}
+
+impl Limits {
+    /// Enough for two million connections within the host, half of them IPv6's, and half a million mappings.
+    pub const HOST: Limits = Limits {
+        ipv4: 2_000_000,
+        ipv6: 1_000_000,
+        per_owner: 500_000,
+        mappings: 500_000,
+        seed: 0,
+    };
+
+    /// Enough for a test or one question.
+    pub const SMALL: Limits = Limits {
+        ipv4: 4096,
+        ipv6: 4096,
+        per_owner: 4096,
+        mappings: 4096,
+        seed: 0,
+    };
+}
+
+/// A commit that came too late: nothing of it was done that another packet's walk could contradict. Walk again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostRace {
+    /// Another connection has the NAT port by now, or this one has another port.
+    PortTaken,
+    /// A table has filled up meanwhile.
+    TableFull,
+}
+
+/// The live state of flows on one host; goes with one [`crate::Fabric`].
+///
+/// Times are kept in ticks of 100 ms since its making, good for 13 years.
+#[derive(Debug)]
+pub struct Flows {
+    base: Timestamp,
+    per_owner: u32,
+    v4: Table<[u8; 4]>,
+    v6: Table<[u8; 16]>,
+    mappings: Mappings,
+    /// Connections by owner's slot.
+    owned: Vec<u32>,
+    /// Owners that are gone, whose flows a sweep has yet to meet.
+    gone: HashSet<Slot>,
+    /// What all tables must still be swept over until `gone` can be emptied.
+    gone_until: usize,
+}
+
+const TICK: u64 = 100;
+
+impl Flows {
+    /// Empty, with all its memory reserved.
+    pub fn new(limits: Limits, now: Timestamp) -> Flows {
+        let at_most = |n: usize| n.min(index::MOST);
+        Flows {
+            base: now,
+            per_owner: limits.per_owner,
+            v4: Table::new(at_most(limits.ipv4), limits.seed),
+            v6: Table::new(at_most(limits.ipv6), limits.seed),
+            mappings: Mappings::new(at_most(limits.mappings), limits.seed),
+            owned: Vec::new(),
+            gone: HashSet::new(),
+            gone_until: 0,
+        }
+    }
+
+    fn tick(&self, now: Timestamp) -> u32 {
+        u32::try_from(now.0.saturating_sub(self.base.0) / TICK).unwrap_or(u32::MAX)
+    }
+
+    /// The first tick at which something that is idle from `now` for so many milliseconds is forgotten.
+    fn deadline(&self, now: Timestamp, timeout: u32) -> u32 {
+        let at = now
+            .0
+            .saturating_sub(self.base.0)
+            .saturating_add(u64::from(timeout));
+        u32::try_from(at.div_ceil(TICK)).unwrap_or(u32::MAX)
+    }
+
+    /// Does what a walk asked for. `held` is for how many milliseconds its answer will be given to later packets
+    /// of the flow without a walk (see [`crate::Outcome::hold`]): their time counts as this packet's.
+    pub fn commit(&mut self, effects: &Effects, now: Timestamp, held: u32) -> Result<(), LostRace> {
+        let tick = self.tick(now);
+        for effect in effects.iter() {
+            match effect {
+                Effect::Track {
+                    owner,
+                    key,
+                    state,
+                    timeout,
+                } => {
+                    let deadline = self.deadline(now, timeout.saturating_add(held));
+                    let known = self.tracked(*owner, key, now).is_some();
+                    if !known && !self.has_room(*owner, key) {
+                        return Err(LostRace::TableFull);
+                    }
+                    let put = match Family::of(key.local) {
+                        Family::V4 => self.v4.put(*owner, key, *state, deadline),
+                        Family::V6 => self.v6.put(*owner, key, *state, deadline),
+                    };
+                    match put {
+                        Ok(true) => self.own(*owner, 1),
+                        Ok(false) => {}
+                        Err(()) => return Err(LostRace::TableFull),
+                    }
+                }
+                Effect::Map {
+                    gateway,
+                    mapping,
+                    timeout,
+                } => {
+                    let deadline = self.deadline(now, timeout.saturating_add(held));
+                    self.mappings.put(*gateway, mapping, tick, deadline).map_err(
+                        |refused| match refused {
+                            Refused::Full => LostRace::TableFull,
+                            Refused::PortTaken => LostRace::PortTaken,
+                        },
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, owner: Slot, more: u32) {
+        let at = owner.0 as usize;
+        if at >= self.owned.len() {
+            self.owned.resize((at + 1).next_power_of_two(), 0);
+        }
+        if let Some(count) = self.owned.get_mut(at) {
+            *count += more;
+        }
+    }
+
+    /// Forgets what has been idle too long, looking at up to `budget` connections and as many mappings. To be
+    /// called often enough to go round within minutes.
+    pub fn expire(&mut self, now: Timestamp, budget: usize) {
+        let tick = self.tick(now);
+        let (gone, owned) = (&self.gone, &mut self.owned);
+        let mut forgotten = |owner: Slot| {
+            if let Some(count) = owned.get_mut(owner.0 as usize) {
+                *count = count.saturating_sub(1);
+            }
+        };
+        self.v4
+            .expire(tick, budget, |o| gone.contains(&o), &mut forgotten);
+        self.v6
+            .expire(tick, budget, |o| gone.contains(&o), &mut forgotten);
+        self.mappings.expire(tick, budget, |o| gone.contains(&o));
+        self.gone_until = self.gone_until.saturating_sub(budget);
+        if self.gone_until == 0 {
+            self.gone.clear();
+        }
+    }
+
+    /// Notes which owners are gone for good, so that the next sweeps forget their flows.
+    pub fn forget(&mut self, changed: &Changed) {
+        if !changed.gone.is_empty() {
+            self.gone.extend(changed.gone.iter().copied());
+            self.gone_until = self.v4.len().max(self.v6.len()).max(self.mappings.len()) * 2 + 1;
+        }
+    }
+
+    /// Connections tracked, both ends counted, those included that are idle too long but not yet swept.
+    pub fn connections(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// NAT mappings, those included that are idle too long but not yet swept.
+    pub fn mappings(&self) -> usize {
+        self.mappings.len()
+    }
+}
+
+impl FlowView for Flows {
+    #[inline]
+    fn tracked(&self, owner: Slot, key: &FlowKey, now: Timestamp) -> Option<State> {
+        match Family::of(key.local) {
+            Family::V4 => self.v4.get(owner, key, self.tick(now)),
+            Family::V6 => self.v6.get(owner, key, self.tick(now)),
+        }
+    }
+
+    fn has_room(&self, owner: Slot, key: &FlowKey) -> bool {
+        let full = match Family::of(key.local) {
+            Family::V4 => self.v4.is_full(),
+            Family::V6 => self.v6.is_full(),
+        };
+        let owned = self.owned.get(owner.0 as usize).copied().unwrap_or(0);
+        !full && owned < self.per_owner
+    }
+
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+        self.mappings.mapped(gateway, wanted, self.tick(now))
+    }
+
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+        self.mappings.unmapped(gateway, wanted, self.tick(now))
+    }
+
+    fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {
+        self.mappings.free_port(gateway, wanted, self.tick(now))
+    }
+}

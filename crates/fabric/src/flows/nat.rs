@@ -1,0 +1,392 @@
+//! The mappings of NAT gateways: one record a mapping, found from both sides.
+
+use std::net::Ipv4Addr;
+
+use atoll_model::nat_gateway::{CONNECTIONS_PER_DESTINATION, PORTS};
+
+use super::index::Index;
+use super::table::mix;
+use super::{Mapping, Slot};
+
+/// 28 bytes a mapping.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    gateway: u32,
+    deadline: u32,
+    inside: [u8; 4],
+    outside: [u8; 4],
+    remote: [u8; 4],
+    inside_port: u16,
+    outside_port: u16,
+    remote_port: u16,
+    protocol: u8,
+}
+
+/// How many mappings of an outside address lead to one destination.
+#[derive(Clone, Copy, Debug)]
+struct Destination {
+    gateway: u32,
+    outside: [u8; 4],
+    remote: [u8; 4],
+    remote_port: u16,
+    protocol: u8,
+    count: u32,
+}
+
+impl Record {
+    fn of(gateway: Slot, m: &Mapping, deadline: u32) -> Record {
+        Record {
+            gateway: gateway.0,
+            deadline,
+            inside: m.inside.octets(),
+            outside: m.outside.octets(),
+            remote: m.remote.octets(),
+            inside_port: m.inside_port,
+            outside_port: m.outside_port,
+            remote_port: m.remote_port,
+            protocol: m.protocol,
+        }
+    }
+
+    fn mapping(&self) -> Mapping {
+        Mapping {
+            protocol: self.protocol,
+            inside: Ipv4Addr::from(self.inside),
+            inside_port: self.inside_port,
+            outside: Ipv4Addr::from(self.outside),
+            outside_port: self.outside_port,
+            remote: Ipv4Addr::from(self.remote),
+            remote_port: self.remote_port,
+        }
+    }
+
+    fn far(&self) -> u64 {
+        u64::from(u32::from_ne_bytes(self.remote)) << 24
+            | u64::from(self.remote_port) << 8
+            | u64::from(self.protocol)
+    }
+
+    fn forward_hash(&self, seed: u64) -> u64 {
+        let near = u64::from(u32::from_ne_bytes(self.inside)) << 16 | u64::from(self.inside_port);
+        mix(mix(seed ^ u64::from(self.gateway), near), self.far())
+    }
+
+    fn reverse_hash(&self, seed: u64) -> u64 {
+        let near = u64::from(u32::from_ne_bytes(self.outside)) << 16 | u64::from(self.outside_port);
+        mix(mix(seed ^ u64::from(self.gateway) << 1, near), self.far())
+    }
+
+    fn same_far(&self, o: &Record) -> bool {
+        self.gateway == o.gateway
+            && self.remote == o.remote
+            && self.remote_port == o.remote_port
+            && self.protocol == o.protocol
+    }
+
+    fn same_forward(&self, o: &Record) -> bool {
+        self.same_far(o) && self.inside == o.inside && self.inside_port == o.inside_port
+    }
+
+    fn same_reverse(&self, o: &Record) -> bool {
+        self.same_far(o) && self.outside == o.outside && self.outside_port == o.outside_port
+    }
+
+    fn destination(&self) -> Destination {
+        Destination {
+            gateway: self.gateway,
+            outside: self.outside,
+            remote: self.remote,
+            remote_port: self.remote_port,
+            protocol: self.protocol,
+            count: 0,
+        }
+    }
+}
+
+impl Destination {
+    fn hash(&self, seed: u64) -> u64 {
+        let out = u64::from(u32::from_ne_bytes(self.outside)) << 32 | u64::from(self.gateway);
+        let far = u64::from(u32::from_ne_bytes(self.remote)) << 24
+            | u64::from(self.remote_port) << 8
+            | u64::from(self.protocol);
+        mix(mix(seed, out), far)
+    }
+
+    fn same(&self, o: &Destination) -> bool {
+        self.gateway == o.gateway
+            && self.outside == o.outside
+            && self.remote == o.remote
+            && self.remote_port == o.remote_port
+            && self.protocol == o.protocol
+    }
+}
+
+/// Every port of 1024 to 65535 once (semantics 79), in an order that the connection and the seed decide.
+pub(super) fn candidates(wanted: &Mapping, seed: u64) -> impl Iterator<Item = u16> {
+    let count = u32::from(PORTS.to - PORTS.from) + 1;
+    let hash = Record::of(Slot(0), wanted, 0).forward_hash(seed ^ 0x6e61_7470);
+    let start = (hash as u32) % count;
+    // 64512 is 2^10 * 3^2 * 7: a step coprime to it visits every port.
+    let step = [11u32, 1013, 10007, 26993, 33331, 45007, 51427, 64499][(hash >> 61) as usize & 7];
+    (0..count).map(move |i| {
+        PORTS.from + ((u64::from(start) + u64::from(i) * u64::from(step)) % u64::from(count)) as u16
+    })
+}
+
+#[derive(Debug)]
+pub(super) struct Mappings {
+    records: Vec<Record>,
+    capacity: usize,
+    forward: Index,
+    reverse: Index,
+    destinations: Vec<Destination>,
+    by_destination: Index,
+    seed: u64,
+    cursor: usize,
+}
+
+/// Why a mapping cannot be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    Full,
+    PortTaken,
+}
+
+impl Mappings {
+    pub(super) fn new(capacity: usize, seed: u64) -> Mappings {
+        Mappings {
+            records: Vec::with_capacity(capacity),
+            capacity,
+            forward: Index::new(capacity),
+            reverse: Index::new(capacity),
+            destinations: Vec::with_capacity(capacity),
+            by_destination: Index::new(capacity),
+            seed,
+            cursor: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn find_forward(&self, wanted: &Record) -> Option<u32> {
+        self.forward.find(wanted.forward_hash(self.seed), |i| {
+            self.records
+                .get(i as usize)
+                .is_some_and(|r| r.same_forward(wanted))
+        })
+    }
+
+    fn find_reverse(&self, wanted: &Record) -> Option<u32> {
+        self.reverse.find(wanted.reverse_hash(self.seed), |i| {
+            self.records
+                .get(i as usize)
+                .is_some_and(|r| r.same_reverse(wanted))
+        })
+    }
+
+    fn live(&self, at: Option<u32>, now: u32) -> Option<&Record> {
+        self.records.get(at? as usize).filter(|r| r.deadline > now)
+    }
+
+    pub(super) fn mapped(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<Mapping> {
+        let wanted = Record::of(gateway, wanted, 0);
+        self.live(self.find_forward(&wanted), now).map(Record::mapping)
+    }
+
+    pub(super) fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<Mapping> {
+        let wanted = Record::of(gateway, wanted, 0);
+        self.live(self.find_reverse(&wanted), now).map(Record::mapping)
+    }
+
+    fn find_destination(&self, wanted: &Destination) -> Option<u32> {
+        self.by_destination.find(wanted.hash(self.seed), |i| {
+            self.destinations.get(i as usize).is_some_and(|d| d.same(wanted))
+        })
+    }
+
+    /// Mappings of that outside address to that destination, forgotten ones that no sweep has met included.
+    fn count(&self, wanted: &Record) -> usize {
+        self.find_destination(&wanted.destination())
+            .and_then(|i| self.destinations.get(i as usize))
+            .map_or(0, |d| d.count as usize)
+    }
+
+    pub(super) fn free_port(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<u16> {
+        let mut record = Record::of(gateway, wanted, 0);
+        if self.records.len() >= self.capacity && self.find_forward(&record).is_none() {
+            return None;
+        }
+        if self.count(&record) >= CONNECTIONS_PER_DESTINATION {
+            return None; // semantics 80
+        }
+        candidates(wanted, self.seed).find(|port| {
+            record.outside_port = *port;
+            self.live(self.find_reverse(&record), now).is_none()
+        })
+    }
+
+    pub(super) fn put(
+        &mut self,
+        gateway: Slot,
+        mapping: &Mapping,
+        now: u32,
+        deadline: u32,
+    ) -> Result<(), Refused> {
+        let wanted = Record::of(gateway, mapping, deadline);
+        if let Some(at) = self.find_forward(&wanted)
+            && let Some(record) = self.records.get_mut(at as usize)
+        {
+            if record.same_reverse(&wanted) {
+                record.deadline = deadline;
+                return Ok(());
+            }
+            if record.deadline > now {
+                return Err(Refused::PortTaken); // another packet of this connection was mapped first
+            }
+            self.remove(at as usize);
+        }
+        if let Some(at) = self.find_reverse(&wanted) {
+            if self.records.get(at as usize).is_some_and(|r| r.deadline > now) {
+                return Err(Refused::PortTaken);
+            }
+            self.remove(at as usize);
+        }
+        if self.records.len() >= self.capacity {
+            return Err(Refused::Full);
+        }
+        let at = self.records.len() as u32;
+        self.forward.insert(wanted.forward_hash(self.seed), at);
+        self.reverse.insert(wanted.reverse_hash(self.seed), at);
+        self.records.push(wanted);
+        let destination = wanted.destination();
+        match self.find_destination(&destination) {
+            Some(i) => {
+                if let Some(d) = self.destinations.get_mut(i as usize) {
+                    d.count += 1;
+                }
+            }
+            None => {
+                self.by_destination
+                    .insert(destination.hash(self.seed), self.destinations.len() as u32);
+                self.destinations.push(Destination {
+                    count: 1,
+                    ..destination
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, at: usize) {
+        let Some(gone) = self.records.get(at).copied() else {
+            return;
+        };
+        let (records, seed, number) = (&self.records, self.seed, at as u32);
+        self.forward.remove(gone.forward_hash(seed), number, |i| {
+            records[i as usize].forward_hash(seed)
+        });
+        self.reverse.remove(gone.reverse_hash(seed), number, |i| {
+            records[i as usize].reverse_hash(seed)
+        });
+        let last = self.records.len() - 1;
+        if at != last {
+            let moved = self.records[last];
+            self.forward
+                .renumber(moved.forward_hash(seed), last as u32, number);
+            self.reverse
+                .renumber(moved.reverse_hash(seed), last as u32, number);
+        }
+        self.records.swap_remove(at);
+
+        let Some(i) = self.find_destination(&gone.destination()) else {
+            return;
+        };
+        let destination = &mut self.destinations[i as usize];
+        destination.count -= 1;
+        if destination.count == 0 {
+            let gone = *destination;
+            let destinations = &self.destinations;
+            self.by_destination
+                .remove(gone.hash(seed), i, |j| destinations[j as usize].hash(seed));
+            let last = self.destinations.len() - 1;
+            if i as usize != last {
+                let moved = self.destinations[last];
+                self.by_destination.renumber(moved.hash(seed), last as u32, i);
+            }
+            self.destinations.swap_remove(i as usize);
+        }
+    }
+
+    /// As [`super::table::Table::expire`].
+    pub(super) fn expire(&mut self, now: u32, budget: usize, dead: impl Fn(Slot) -> bool) -> usize {
+        let budget = budget.min(self.records.len());
+        for _ in 0..budget {
+            if self.cursor >= self.records.len() {
+                self.cursor = 0;
+            }
+            match self.records.get(self.cursor) {
+                Some(r) if r.deadline <= now || dead(Slot(r.gateway)) => self.remove(self.cursor),
+                Some(_) => self.cursor += 1,
+                None => break,
+            }
+        }
+        budget
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn wanted(inside_port: u16) -> Mapping {
+        Mapping {
+            protocol: 6,
+            inside: "10.0.1.5".parse().unwrap(),
+            inside_port,
+            outside: "10.0.0.9".parse().unwrap(),
+            outside_port: 0,
+            remote: "198.51.100.1".parse().unwrap(),
+            remote_port: 443,
+        }
+    }
+
+    #[test]
+    fn every_port_is_a_candidate_once() {
+        // semantics 79
+        for port in 0..8 {
+            let ports: HashSet<u16> = candidates(&wanted(port), 3).collect();
+            assert_eq!(ports.len(), 64_512);
+            assert!(ports.iter().all(|p| *p >= 1024));
+        }
+    }
+
+    #[test]
+    fn a_destination_takes_55000_connections_and_an_idle_one_gives_its_port_back() {
+        // semantics 80, 81
+        let mut mappings = Mappings::new(60_000, 5);
+        let gateway = Slot(1);
+        let mut used = HashSet::new();
+        for i in 0..55_000u32 {
+            let mut mapping = wanted(i as u16);
+            mapping.outside_port = mappings.free_port(gateway, &mapping, 0).unwrap();
+            assert!(used.insert(mapping.outside_port));
+            mappings.put(gateway, &mapping, 0, 3500).unwrap();
+        }
+        assert_eq!(mappings.free_port(gateway, &wanted(60_000), 0), None);
+        let elsewhere = Mapping {
+            remote_port: 80,
+            ..wanted(60_000)
+        };
+        assert!(
+            mappings.free_port(gateway, &elsewhere, 0).is_some(),
+            "another destination has its own"
+        );
+        mappings.expire(3500, usize::MAX, |_| false);
+        assert_eq!(mappings.len(), 0);
+        assert!(mappings.destinations.is_empty());
+        assert!(mappings.free_port(gateway, &wanted(60_000), 3500).is_some());
+    }
+}
