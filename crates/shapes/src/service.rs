@@ -71,7 +71,7 @@ pub trait Request: Decode + std::fmt::Debug + Send + 'static {
                 answer.encode(&mut xml);
             }
             Service::Sts | Service::CloudFormation => {
-                xml.element(&format!("{action}Result"), answer);
+                xml.element_unless_empty(&format!("{action}Result"), answer);
                 xml.open("ResponseMetadata");
                 xml.element("RequestId", request_id);
                 xml.close("ResponseMetadata");

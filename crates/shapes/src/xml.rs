@@ -65,6 +65,19 @@ impl Xml {
         }
     }
 
+    /// `<name>content</name>`, or nothing if there is no content.
+    pub fn element_unless_empty<T: Encode + ?Sized>(&mut self, name: &str, content: &T) {
+        let before = self.out.len();
+        self.open(name);
+        let start = self.out.len();
+        content.encode(self);
+        if self.out.len() == start {
+            self.out.truncate(before);
+        } else {
+            self.close(name);
+        }
+    }
+
     /// The element if there is something to say.
     pub fn optional<T: Encode>(&mut self, name: &str, content: &Option<T>) {
         if let Some(content) = content {

@@ -234,4 +234,10 @@ fn an_answer_is_written_as_aws_writes_it() {
          <Account>123456789012</Account></GetCallerIdentityResult><ResponseMetadata><RequestId>id</RequestId>\
          </ResponseMetadata></GetCallerIdentityResponse>"
     );
+    assert_eq!(
+        cloudformation::DeleteStackInput::document(&cloudformation::DeleteStackResult::default(), "id"),
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <DeleteStackResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><ResponseMetadata>\
+         <RequestId>id</RequestId></ResponseMetadata></DeleteStackResponse>"
+    );
 }
