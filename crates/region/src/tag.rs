@@ -1,6 +1,6 @@
 //! Tags: at creation and afterwards, on every row and on the rules of security groups.
 
-use atoll_model::tag::{MAX_TAGS, check};
+use atoll_model::tag::{MAX_TAGS, TagError, check, is_reserved};
 use atoll_model::{
     AllocationId, EgressOnlyGatewayId, EniId, InstanceId, InternetGatewayId, Key, NatGatewayId, NetworkAclId,
     RouteTableId, Row, SecurityGroup, SecurityGroupId, SecurityGroupRuleId, SubnetId, Tags, VpcId,
@@ -14,25 +14,27 @@ use crate::transaction::{Command, Transaction};
 /// Most resources one call may name; less than AWS's 1000, because all change in one delta.
 pub const MAX_RESOURCES: usize = atoll_model::Delta::MAX_ROWS;
 
-/// Whether a person may give something new these tags.
+/// Whether a resource may carry these tags. Keys of AWS's own (`aws:…`) pass and do not count, for services set them;
+/// the wire refuses a person's.
 ///
 /// # Errors
 /// `TagLimitExceeded` over 50 tags, `InvalidParameterValue` for a key or value that cannot be.
 pub fn allowed(tags: &Tags) -> Result<(), Error> {
-    if tags.len() > MAX_TAGS {
-        return Err(limit());
-    }
+    let mut own = 0;
     for (key, value) in tags {
-        check(key, value).map_err(|e| Error::invalid_value(e.to_string()))?;
+        match check(key, value) {
+            Ok(()) => own += 1,
+            Err(TagError::Reserved) => {}
+            Err(error) => return Err(Error::invalid_value(error.to_string())),
+        }
+    }
+    if own > MAX_TAGS {
+        return Err(Error::new(
+            "TagLimitExceeded",
+            format!("The maximum number of Tags for a resource has been reached: it may have {MAX_TAGS}"),
+        ));
     }
     Ok(())
-}
-
-fn limit() -> Error {
-    Error::new(
-        "TagLimitExceeded",
-        format!("The maximum number of Tags for a resource has been reached: it may have {MAX_TAGS}"),
-    )
 }
 
 /// Something that carries tags.
@@ -226,7 +228,8 @@ fn at_most(resources: &[Taggable]) -> Result<(), Error> {
     Ok(())
 }
 
-/// CreateTags: sets tags on resources; one of the same key is replaced.
+/// CreateTags: sets tags on resources; one of the same key is replaced. Keys of AWS's own pass, for services set them;
+/// the wire refuses a person's.
 #[derive(Clone, Debug, Default)]
 pub struct CreateTags {
     /// What to tag, at most [`MAX_RESOURCES`].
@@ -243,12 +246,10 @@ impl Command for CreateTags {
         if self.tags.is_empty() {
             return Err(Error::missing("tagSet"));
         }
-        allowed(&self.tags)?;
         for resource in self.resources {
             change(tx, resource, |tags| {
                 tags.extend(self.tags.clone());
-                let own = tags.keys().filter(|k| !is_system(k)).count();
-                if own > MAX_TAGS { Err(limit()) } else { Ok(()) }
+                allowed(tags)
             })?;
         }
         Ok(())
@@ -275,7 +276,7 @@ impl Command for DeleteTags {
         for resource in self.resources {
             change(tx, resource, |tags| {
                 if self.tags.is_empty() {
-                    tags.retain(|key, _| is_system(key));
+                    tags.retain(|key, _| is_reserved(key));
                 }
                 for (key, value) in &self.tags {
                     if value.as_ref().is_none_or(|v| tags.get(key) == Some(v)) {
@@ -286,30 +287,5 @@ impl Command for DeleteTags {
             })?;
         }
         Ok(())
-    }
-}
-
-/// Whether a key is AWS's own, such as `aws:cloudformation:stack-name`.
-fn is_system(key: &str) -> bool {
-    key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
-}
-
-/// Sets `aws:…` tags, which a person may not: a stack marks what it made.
-#[derive(Clone, Debug)]
-pub struct SetSystemTags {
-    /// What to tag.
-    pub resource: Taggable,
-    /// The tags.
-    pub tags: Tags,
-}
-
-impl Command for SetSystemTags {
-    type Reply = ();
-
-    fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
-        change(tx, self.resource, |tags| {
-            tags.extend(self.tags);
-            Ok(())
-        })
     }
 }

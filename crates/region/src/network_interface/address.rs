@@ -6,17 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use atoll_model::instance_type::{self, InstanceType};
 use atoll_model::network_interface::PrivateAddress;
 use atoll_model::{EniId, Instance, NetworkInterface, Subnet};
-use atoll_net::Prefix;
 
 use crate::elastic_ip;
 use crate::error::Error;
 use crate::network_interface::{elastic_ips, managed_by_caller};
+use crate::subnet;
 use crate::transaction::{Command, Transaction};
 
 /// Most addresses of a family on any interface: what the largest instance types allow.
 pub const MAX_ADDRESSES: usize = 50;
-/// How many addresses are tried at random before all used ones of a subnet are gathered.
-const TRIES: u32 = 16;
 
 /// The limits that an interface stands under: those of its instance's type, if it is attached.
 pub(crate) fn limits_of(tx: &Transaction, eni: &NetworkInterface) -> Option<InstanceType> {
@@ -61,28 +59,20 @@ pub(crate) fn choose_v4(
     if !with_primary && primary.is_none() && secondary.is_empty() && count == 0 {
         return Ok(Vec::new());
     }
-    let Some(block) = subnet.cidr else {
+    if subnet.cidr.is_none() {
         return Err(Error::invalid_value(format!(
             "The subnet {} has no IPv4 CIDR block",
             subnet.id
         )));
-    };
-    let mut chosen = Vec::new();
-    let mut taken = HashSet::new();
-    for addr in primary.iter().chain(secondary) {
-        usable(tx, subnet, block, IpAddr::V4(*addr), &mut taken)?;
     }
-    let first = match primary {
-        Some(addr) => Some(addr),
-        None if with_primary => Some(free_v4(tx, subnet, block, &mut taken)?),
-        None => None,
-    };
-    chosen.extend(first);
-    chosen.extend(secondary);
-    for _ in 0..count {
-        chosen.push(free_v4(tx, subnet, block, &mut taken)?);
-    }
-    Ok(chosen)
+    let certain: Vec<Ipv4Addr> = primary.iter().chain(secondary).copied().collect();
+    all_free(tx, subnet, certain.iter().map(|a| IpAddr::V4(*a)))?;
+    // Without a certain primary address, the first free one is it.
+    let leads = usize::from(with_primary && primary.is_none());
+    let wanted = usize::try_from(count).unwrap_or(usize::MAX).saturating_add(leads);
+    let free = subnet::free_ipv4s(tx, subnet.id, wanted, &certain)?;
+    let (first, rest) = free.split_at(leads.min(free.len()));
+    Ok([first, &certain, rest].concat())
 }
 
 /// Certain IPv6 addresses and `count` free ones.
@@ -96,21 +86,20 @@ pub(crate) fn choose_v6(
     if certain.is_empty() && count == 0 {
         return Ok(Vec::new());
     }
-    let Some(block) = subnet.ipv6_cidr() else {
+    if subnet.ipv6_cidr().is_none() {
         return Err(Error::invalid_value(format!(
             "The subnet {} has no IPv6 CIDR block",
             subnet.id
         )));
-    };
-    let mut taken = HashSet::new();
-    for addr in certain {
-        usable(tx, subnet, block, IpAddr::V6(*addr), &mut taken)?;
     }
-    let mut chosen = certain.to_vec();
-    for _ in 0..count {
-        chosen.push(free_v6(tx, subnet, block, &mut taken)?);
-    }
-    Ok(chosen)
+    all_free(tx, subnet, certain.iter().map(|a| IpAddr::V6(*a)))?;
+    let free = subnet::free_ipv6s(
+        tx,
+        subnet.id,
+        usize::try_from(count).unwrap_or(usize::MAX),
+        certain,
+    )?;
+    Ok([certain, &free].concat())
 }
 
 fn bounded(certain: usize, count: u32) -> Result<(), Error> {
@@ -118,98 +107,21 @@ fn bounded(certain: usize, count: u32) -> Result<(), Error> {
     within_limit(None, all, 0)
 }
 
-fn usable(
-    tx: &Transaction,
-    subnet: &Subnet,
-    block: Prefix,
-    addr: IpAddr,
-    taken: &mut HashSet<IpAddr>,
-) -> Result<(), Error> {
-    if !block.contains(addr) {
-        return Err(Error::invalid_value(format!(
-            "Address {addr} does not fall within the subnet's address range {block}"
-        )));
-    }
-    if Subnet::is_reserved(block, addr) {
-        return Err(Error::invalid_value(format!(
-            "Address {addr} is in subnet's reserved address range"
-        )));
-    }
-    if tx.region().eni_at(subnet.id, addr).is_some() {
-        return Err(address_in_use(addr));
-    }
-    if !taken.insert(addr) {
-        return Err(Error::invalid_value(format!(
-            "Address {addr} is given more than once"
-        )));
+fn all_free(tx: &Transaction, subnet: &Subnet, certain: impl Iterator<Item = IpAddr>) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for addr in certain {
+        subnet::check_free(tx.region(), subnet, addr)?;
+        if !seen.insert(addr) {
+            return Err(Error::invalid_value(format!(
+                "Address {addr} is given more than once"
+            )));
+        }
     }
     Ok(())
 }
 
 fn address_in_use(addr: IpAddr) -> Error {
     Error::new("InvalidIPAddress.InUse", format!("Address {addr} is in use."))
-}
-
-fn exhausted(subnet: &Subnet) -> Error {
-    Error::new(
-        "InsufficientFreeAddressesInSubnet",
-        format!(
-            "The specified subnet {} does not have enough free addresses to satisfy the request.",
-            subnet.id
-        ),
-    )
-}
-
-fn free_v4(
-    tx: &mut Transaction,
-    subnet: &Subnet,
-    block: Prefix,
-    taken: &mut HashSet<IpAddr>,
-) -> Result<Ipv4Addr, Error> {
-    // The first four and the last are reserved (semantics 54).
-    let usable = block.size().saturating_sub(Subnet::RESERVED_FIRST + 1);
-    if usable == 0 {
-        return Err(exhausted(subnet));
-    }
-    let nth = |index: u128| match block.nth(Subnet::RESERVED_FIRST + index % usable) {
-        Some(IpAddr::V4(addr)) => Some(addr),
-        _ => None,
-    };
-    for _ in 0..TRIES {
-        let index = u128::from(tx.draw());
-        if let Some(addr) = nth(index)
-            && tx.region().eni_at(subnet.id, IpAddr::V4(addr)).is_none()
-            && taken.insert(IpAddr::V4(addr))
-        {
-            return Ok(addr);
-        }
-    }
-    let used: HashSet<IpAddr> = tx.region().addresses_in(subnet.id).collect();
-    let start = u128::from(tx.draw());
-    (0..usable)
-        .filter_map(|step| nth(start + step))
-        .find(|addr| !used.contains(&IpAddr::V4(*addr)) && taken.insert(IpAddr::V4(*addr)))
-        .ok_or_else(|| exhausted(subnet))
-}
-
-fn free_v6(
-    tx: &mut Transaction,
-    subnet: &Subnet,
-    block: Prefix,
-    taken: &mut HashSet<IpAddr>,
-) -> Result<Ipv6Addr, Error> {
-    // A /64 is too large to fill: a free address is found at once but for the worst of luck.
-    for _ in 0..1000 {
-        let index = u128::from(tx.draw()) % block.size();
-        if let Some(addr @ IpAddr::V6(v6)) = block.nth(index)
-            && !Subnet::is_reserved(block, addr)
-            && tx.region().eni_at(subnet.id, addr).is_none()
-            && taken.insert(addr)
-        {
-            return Ok(v6);
-        }
-    }
-    Err(exhausted(subnet))
 }
 
 /// AssignPrivateIpAddresses: certain secondary addresses, or so many free ones.
