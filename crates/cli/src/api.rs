@@ -91,6 +91,32 @@ impl Api {
         action: &str,
         parameters: &[(String, String)],
     ) -> Result<Element, ApiError> {
+        self.exchange(service, version, action, parameters)
+            .map(|(root, _)| root)
+    }
+
+    /// Calls an operation; gives its answer as it came.
+    ///
+    /// # Errors
+    /// What the API answers, or that it does not.
+    pub fn text(
+        &self,
+        service: &str,
+        version: &str,
+        action: &str,
+        parameters: &[(String, String)],
+    ) -> Result<String, ApiError> {
+        self.exchange(service, version, action, parameters)
+            .map(|(_, text)| text)
+    }
+
+    fn exchange(
+        &self,
+        service: &str,
+        version: &str,
+        action: &str,
+        parameters: &[(String, String)],
+    ) -> Result<(Element, String), ApiError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", action)
             .append_pair("Version", version)
@@ -139,7 +165,7 @@ impl Api {
             why,
         })?;
         if (200..300).contains(&status) {
-            return Ok(root);
+            return Ok((root, text));
         }
         let error = root.find("Error").ok_or_else(|| ApiError::Illegible {
             endpoint: self.endpoint.clone(),

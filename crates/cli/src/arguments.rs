@@ -30,6 +30,8 @@ pub enum Command {
     Status(Status),
     /// Print shell exports: eval "$(atoll env)".
     Env(Env),
+    /// Call one operation of AWS's API and print its XML: atoll api DescribeVpcs Filter.1.Name=state …
+    Api(Api),
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +97,19 @@ pub struct Env {
     /// As JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Api {
+    /// The operation, such as DescribeVpcs, CreateStack or GetCallerIdentity.
+    #[arg(value_name = "ACTION")]
+    pub action: String,
+    /// The request's parameters, named as on AWS's wire.
+    #[arg(value_name = "KEY=VALUE", value_parser = parameter)]
+    pub parameters: Vec<(String, String)>,
+    /// The region; default: the daemon's first.
+    #[arg(long, value_name = "R")]
+    pub region: Option<RegionName>,
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

@@ -8,6 +8,7 @@
 
 mod api;
 mod arguments;
+mod call;
 mod connection;
 mod down;
 mod env;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Down(arguments) => down::run(endpoint, arguments),
         Command::Status(arguments) => status::run(endpoint, arguments),
         Command::Env(arguments) => env::run(endpoint, arguments),
+        Command::Api(arguments) => call::run(endpoint, arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("atoll: {error}");
