@@ -11,11 +11,12 @@ use atoll_model::elastic_ip::AddressAssociation;
 use atoll_model::network_interface::PublicAddress;
 use atoll_model::{
     AccountId, AddressAssociationId, AllocationId, ElasticIp, EniId, Instance, InstanceId, InstanceState,
-    InternetGateway, Key, NetworkInterface, Tags, VpcId, quota,
+    Key, NetworkInterface, Tags, quota,
 };
 
 use crate::error::Error;
 use crate::index::Index;
+use crate::internet_gateway;
 use crate::state::{Noun, Region};
 use crate::tag;
 use crate::transaction::{Command, Transaction};
@@ -248,7 +249,12 @@ impl Command for AssociateAddress {
             AssociateTarget::Instance(id) => only_interface(tx, id)?,
         };
         permitted(&eni)?;
-        internet_gateway_of(tx.region(), eni.vpc)?;
+        if internet_gateway::of_vpc(tx.region(), eni.vpc).is_none() {
+            return Err(Error::new(
+                "Gateway.NotAttached",
+                format!("Network {} is not attached to any internet gateway", eni.vpc),
+            ));
+        }
         let Some(private) = self.private.or(eni.primary_ip()) else {
             return Err(Error::invalid_value(format!(
                 "The interface {} has no private IPv4 address",
@@ -327,25 +333,6 @@ fn only_interface(tx: &Transaction, id: InstanceId) -> Result<Arc<NetworkInterfa
             ),
         )),
     }
-}
-
-/// The internet gateway attached to a VPC.
-///
-/// # Errors
-/// `Gateway.NotAttached`.
-pub(crate) fn internet_gateway_of(region: &Region, vpc: VpcId) -> Result<Arc<InternetGateway>, Error> {
-    region
-        .dependants(Key::Vpc(vpc))
-        .find_map(|key| match key {
-            Key::InternetGateway(id) => region.get::<InternetGateway>(id).cloned(),
-            _ => None,
-        })
-        .ok_or_else(|| {
-            Error::new(
-                "Gateway.NotAttached",
-                format!("Network {vpc} is not attached to any internet gateway"),
-            )
-        })
 }
 
 /// An association by its own id, or by the address.

@@ -10,15 +10,12 @@ pub mod attribute;
 pub mod launch;
 
 use atoll_model::instance::{ShutdownBehavior, UserDataRun};
-use atoll_model::{Instance, InstanceId, InstanceState, Key, NetworkInterface, Timestamp};
+use atoll_model::{Instance, InstanceId, InstanceState, NetworkInterface, Timestamp};
 
 use crate::elastic_ip;
 use crate::error::Error;
 use crate::network_interface;
 use crate::transaction::{Command, Transaction};
-
-/// How long a terminated instance is listed, in milliseconds: about an hour, as on EC2.
-pub const REMEMBERED_MILLIS: u64 = 3_600_000;
 
 /// An instance's state before and after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,43 +325,6 @@ fn end(tx: &mut Transaction, id: InstanceId, why: Option<(String, String)>) {
         instance.auto_public = false;
         instance.terminated = Some(now);
     });
-}
-
-/// Forgets instances that were terminated an hour ago; a reconciler calls it from time to time.
-#[derive(Clone, Copy, Debug)]
-pub struct ForgetInstances;
-
-impl ForgetInstances {
-    /// How many go at once, so that the delta stays small.
-    const AT_ONCE: usize = 64;
-}
-
-impl Command for ForgetInstances {
-    /// Which were forgotten.
-    type Reply = Vec<InstanceId>;
-
-    fn apply(self, tx: &mut Transaction) -> Result<Vec<InstanceId>, Error> {
-        let now = tx.now();
-        let gone: Vec<InstanceId> = tx
-            .region()
-            .rows()
-            .filter_map(|row| match row {
-                atoll_model::Row::Instance(instance) => Some(instance),
-                _ => None,
-            })
-            .filter(|i| i.state == InstanceState::Terminated)
-            .filter(|i| {
-                i.terminated
-                    .is_none_or(|at| at.plus_millis(REMEMBERED_MILLIS) <= now)
-            })
-            .map(|i| i.id)
-            .take(ForgetInstances::AT_ONCE)
-            .collect();
-        for id in &gone {
-            tx.delete(Key::Instance(*id));
-        }
-        Ok(gone)
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@
 pub mod egress_only_gateway;
 pub mod elastic_ip;
 pub mod error;
+#[cfg(test)]
+mod fixture;
 pub mod idempotency;
 pub mod index;
 pub mod instance;
