@@ -13,7 +13,10 @@ const USAGE: &str = "usage: cfn-signal [-s true|false | -e CODE] --stack STACK -
 
 /// Runs `cfn-signal`; 0 when the signal was kept, 1 when it was not, 2 for wrong arguments.
 pub fn main(args: &[OsString]) -> i32 {
-    let words: Vec<String> = args.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = args
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     if words.iter().any(|word| word == "-h" || word == "--help") {
         println!("{USAGE}");
         return 0;
@@ -35,7 +38,8 @@ pub fn main(args: &[OsString]) -> i32 {
 }
 
 fn send(signal: GuestSignal) -> std::result::Result<(), String> {
-    let stream = run_dir::connect(Path::new(SOCKET)).map_err(|error| format!("connect to {SOCKET}: {error}"))?;
+    let stream =
+        run_dir::connect(Path::new(SOCKET)).map_err(|error| format!("connect to {SOCKET}: {error}"))?;
     let mut connection = Connection::new(stream).map_err(|error| error.to_string())?;
     connection.queue(&GuestMessage::Signal(signal));
     match connection.wait(Some(Instant::now() + Duration::from_secs(30))) {
@@ -47,7 +51,16 @@ fn send(signal: GuestSignal) -> std::result::Result<(), String> {
 }
 
 /// Options that the real program has and that mean nothing here: credentials and how to reach AWS.
-const IGNORED: [&str; 8] = ["--access-key", "--secret-key", "--credential-file", "--role", "--url", "--http-proxy", "--https-proxy", "-f"];
+const IGNORED: [&str; 8] = [
+    "--access-key",
+    "--secret-key",
+    "--credential-file",
+    "--role",
+    "--url",
+    "--http-proxy",
+    "--https-proxy",
+    "-f",
+];
 
 fn parse(words: &[String]) -> std::result::Result<GuestSignal, String> {
     let mut signal = GuestSignal {
@@ -67,7 +80,9 @@ fn parse(words: &[String]) -> std::result::Result<GuestSignal, String> {
         let (name, attached) = match word.split_once('=') {
             Some((name, value)) if name.starts_with("--") => (name, Some(value)),
             _ => match word.char_indices().nth(2) {
-                Some((at, _)) if word.starts_with('-') && !word.starts_with("--") => word.split_at_checked(at).map_or((word.as_str(), None), |(name, value)| (name, Some(value))),
+                Some((at, _)) if word.starts_with('-') && !word.starts_with("--") => word
+                    .split_at_checked(at)
+                    .map_or((word.as_str(), None), |(name, value)| (name, Some(value))),
                 _ => (word.as_str(), None),
             },
         };
@@ -77,7 +92,12 @@ fn parse(words: &[String]) -> std::result::Result<GuestSignal, String> {
             }
             continue;
         }
-        let mut value = || attached.map(str::to_owned).or_else(|| words.next().cloned()).ok_or_else(|| format!("{name} needs a value"));
+        let mut value = || {
+            attached
+                .map(str::to_owned)
+                .or_else(|| words.next().cloned())
+                .ok_or_else(|| format!("{name} needs a value"))
+        };
         match name {
             "-s" | "--success" => {
                 signal.success = match value()?.to_ascii_lowercase().as_str() {
@@ -88,7 +108,10 @@ fn parse(words: &[String]) -> std::result::Result<GuestSignal, String> {
             }
             "-e" | "--exit-code" => {
                 let code = value()?;
-                signal.success = code.parse::<i32>().map_err(|_| format!("--exit-code {code:?}: a number"))? == 0;
+                signal.success = code
+                    .parse::<i32>()
+                    .map_err(|_| format!("--exit-code {code:?}: a number"))?
+                    == 0;
             }
             "--stack" => signal.stack = Some(value()?),
             "--resource" => signal.resource = Some(value()?),
@@ -118,18 +141,40 @@ mod tests {
     fn arguments_are_those_of_the_real_one() {
         let signal = parsed("-e 0 --stack web --resource Group --region eu-west-1").unwrap();
         assert!(signal.success);
-        assert_eq!((signal.stack.as_deref(), signal.resource.as_deref()), (Some("web"), Some("Group")));
-        assert!(!parsed("--exit-code=3 --stack=web --resource=Group").unwrap().success);
+        assert_eq!(
+            (signal.stack.as_deref(), signal.resource.as_deref()),
+            (Some("web"), Some("Group"))
+        );
+        assert!(
+            !parsed("--exit-code=3 --stack=web --resource=Group")
+                .unwrap()
+                .success
+        );
         assert!(!parsed("-e1 --stack web --resource G").unwrap().success);
         let signal = parsed("-s false -r why -i one -d two http://handle").unwrap();
         assert!(!signal.success);
         assert_eq!(signal.url.as_deref(), Some("http://handle"));
-        assert_eq!((signal.reason.as_deref(), signal.unique_id.as_deref(), signal.data.as_deref()), (Some("why"), Some("one"), Some("two")));
+        assert_eq!(
+            (
+                signal.reason.as_deref(),
+                signal.unique_id.as_deref(),
+                signal.data.as_deref()
+            ),
+            (Some("why"), Some("one"), Some("two"))
+        );
     }
 
     #[test]
     fn wrong_arguments_are_refused() {
-        for line in ["", "--stack web", "-e x --stack a --resource b", "--stack", "--no-such 1 http://h", "http://a http://b", "-s maybe http://h"] {
+        for line in [
+            "",
+            "--stack web",
+            "-e x --stack a --resource b",
+            "--stack",
+            "--no-such 1 http://h",
+            "http://a http://b",
+            "-s maybe http://h",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

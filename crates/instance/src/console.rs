@@ -16,7 +16,13 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).trying(format!("open {}", path.display()))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .trying(format!("open {}", path.display()))?;
         let length = file.metadata().trying("look at the console log")?.len();
         Ok(Self { file, length })
     }

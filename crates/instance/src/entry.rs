@@ -6,7 +6,10 @@ use std::path::Path;
 /// Runs an internal subcommand if `args` (with the program's name first) is one, and returns its exit status. Call it first in `main`, before any thread is made.
 pub fn dispatch(args: &[OsString]) -> Option<i32> {
     let (program, rest) = args.split_first()?;
-    if Path::new(program).file_name().is_some_and(|name| name == "cfn-signal") {
+    if Path::new(program)
+        .file_name()
+        .is_some_and(|name| name == "cfn-signal")
+    {
         return Some(cfn_signal::main(rest));
     }
     let (word, rest) = rest.split_first()?;

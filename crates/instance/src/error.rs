@@ -8,7 +8,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Error {
     /// A program that sandboxes or ports are made with is not installed.
-    #[error("`{program}` was not found in PATH, /usr/sbin or /usr/bin; install it with `apt-get install {package}`")]
+    #[error(
+        "`{program}` was not found in PATH, /usr/sbin or /usr/bin; install it with `apt-get install {package}`"
+    )]
     MissingProgram {
         /// The program's name.
         program: String,
@@ -122,7 +124,10 @@ pub enum Error {
 impl Error {
     /// A failed system call with what was tried.
     pub(crate) fn io(what: impl Into<String>, reason: impl std::fmt::Display) -> Self {
-        Error::Io { what: what.into(), reason: reason.to_string() }
+        Error::Io {
+            what: what.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 

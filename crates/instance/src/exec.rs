@@ -8,7 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// What is passed on to the command. Hang-up, interrupt, quit, user signals, termination.
-const FORWARDED: [i32; 6] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM];
+const FORWARDED: [i32; 6] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTERM,
+];
 
 /// How to run a command.
 #[derive(Clone, Debug, Default)]
@@ -27,15 +34,27 @@ pub struct Options {
 /// [`Error::NotRunning`] when nothing listens there; what the shim refused.
 pub fn run(socket: &Path, argv: &[String], options: &Options) -> Result<i32> {
     let stream = run_dir::connect(socket).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-            Error::NotRunning(socket.file_stem().unwrap_or_default().to_string_lossy().into_owned())
-        }
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => Error::NotRunning(
+            socket
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        ),
         _ => Error::io(format!("connect to {}", socket.display()), error),
     })?;
     let mut connection = Connection::new(stream)?;
-    let (input, output, errors) = (rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr());
+    let (input, output, errors) = (
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    );
     let terminal = rustix::termios::isatty(input) && rustix::termios::isatty(output);
-    let size = if terminal { rustix::termios::tcgetwinsize(input).ok() } else { None };
+    let size = if terminal {
+        rustix::termios::tcgetwinsize(input).ok()
+    } else {
+        None
+    };
     let mut env = options.env.clone();
     if let Ok(term) = std::env::var("TERM")
         && terminal
@@ -64,10 +83,12 @@ struct Raw(Termios);
 
 impl Raw {
     fn enter() -> Result<Self> {
-        let before = rustix::termios::tcgetattr(rustix::stdio::stdin()).trying("ask for the terminal's mode")?;
+        let before =
+            rustix::termios::tcgetattr(rustix::stdio::stdin()).trying("ask for the terminal's mode")?;
         let mut raw = before.clone();
         raw.make_raw();
-        rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw).trying("set the terminal's mode")?;
+        rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw)
+            .trying("set the terminal's mode")?;
         Ok(Self(before))
     }
 }
@@ -98,7 +119,9 @@ fn follow(connection: &mut Connection, caught: &OwnedFd) -> Result<i32> {
             // What the command last wrote is still in its terminal.
             while let Some(terminal) = &outer {
                 let mut polled = [PollFd::new(terminal, PollFlags::IN)];
-                if frame::poll(&mut polled, Some(std::time::Duration::ZERO))? == 0 || !copy(terminal.as_fd(), rustix::stdio::stdout())? {
+                if frame::poll(&mut polled, Some(std::time::Duration::ZERO))? == 0
+                    || !copy(terminal.as_fd(), rustix::stdio::stdout())?
+                {
                     break;
                 }
             }
@@ -110,7 +133,10 @@ fn follow(connection: &mut Connection, caught: &OwnedFd) -> Result<i32> {
         }
         let (mut from_outer, mut from_input) = (false, false);
         {
-            let mut polled = vec![PollFd::new(&*connection, PollFlags::IN), PollFd::new(caught, PollFlags::IN)];
+            let mut polled = vec![
+                PollFd::new(&*connection, PollFlags::IN),
+                PollFd::new(caught, PollFlags::IN),
+            ];
             if let Some(outer) = &outer {
                 polled.push(PollFd::new(outer, PollFlags::IN));
                 if input_open {
@@ -128,8 +154,14 @@ fn follow(connection: &mut Connection, caught: &OwnedFd) -> Result<i32> {
         while let Some(signal) = sys::next_signal(caught) {
             if signal != libc::SIGWINCH {
                 connection.queue(&ExecInput::Signal(signal));
-            } else if let (Some(outer), Ok(size)) = (&outer, rustix::termios::tcgetwinsize(rustix::stdio::stdin())) {
-                let size = Winsize { ws_xpixel: 0, ws_ypixel: 0, ..size };
+            } else if let (Some(outer), Ok(size)) =
+                (&outer, rustix::termios::tcgetwinsize(rustix::stdio::stdin()))
+            {
+                let size = Winsize {
+                    ws_xpixel: 0,
+                    ws_ypixel: 0,
+                    ..size
+                };
                 let _ = rustix::termios::tcsetwinsize(outer, size);
             }
         }

@@ -27,21 +27,49 @@ const PROCESS: i32 = 4;
 const INPUT: i32 = 5;
 
 /// Forks the process that runs the request; its descriptors came with the connection.
-pub(crate) fn start(connection: &mut Connection, request: ExecRequest, sandbox: &Sandbox, stored: &Stored) -> Result<Pid> {
-    let invalid = |value: String, expected: &str| Error::Invalid { what: "command".into(), value, expected: expected.into() };
-    let words = request.argv.iter().chain(request.env.iter().flat_map(|(name, value)| [name, value]));
+pub(crate) fn start(
+    connection: &mut Connection,
+    request: ExecRequest,
+    sandbox: &Sandbox,
+    stored: &Stored,
+) -> Result<Pid> {
+    let invalid = |value: String, expected: &str| Error::Invalid {
+        what: "command".into(),
+        value,
+        expected: expected.into(),
+    };
+    let words = request
+        .argv
+        .iter()
+        .chain(request.env.iter().flat_map(|(name, value)| [name, value]));
     let size = words.clone().map(String::len).sum::<usize>();
     if request.argv.is_empty() || size > MAX_WORDS || request.env.len() > 256 {
-        return Err(invalid(format!("{} words", request.argv.len()), "at least one word, at most 128 KiB and 256 variables"));
+        return Err(invalid(
+            format!("{} words", request.argv.len()),
+            "at least one word, at most 128 KiB and 256 variables",
+        ));
     }
-    if words.clone().any(|word| word.contains('\0')) || request.env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
-        return Err(invalid(request.argv.join(" "), "no NUL bytes, and names of variables without `=`"));
+    if words.clone().any(|word| word.contains('\0'))
+        || request
+            .env
+            .iter()
+            .any(|(name, _)| name.is_empty() || name.contains('='))
+    {
+        return Err(invalid(
+            request.argv.join(" "),
+            "no NUL bytes, and names of variables without `=`",
+        ));
     }
-    let mut places = vec![(connection.as_fd().as_raw_fd(), CLIENT), (sandbox.init_process.as_raw_fd(), PROCESS)];
+    let mut places = vec![
+        (connection.as_fd().as_raw_fd(), CLIENT),
+        (sandbox.init_process.as_raw_fd(), PROCESS),
+    ];
     let mut given = Vec::new();
     if request.terminal.is_none() {
         for number in 0..3 {
-            let descriptor = connection.take_descriptor().ok_or_else(|| Error::Protocol("three descriptors belong to a command without a terminal".into()))?;
+            let descriptor = connection.take_descriptor().ok_or_else(|| {
+                Error::Protocol("three descriptors belong to a command without a terminal".into())
+            })?;
             places.push((descriptor.as_raw_fd(), INPUT + number));
             given.push(descriptor);
         }
@@ -50,13 +78,14 @@ pub(crate) fn start(connection: &mut Connection, request: ExecRequest, sandbox: 
     match sys::fork()? {
         sys::Fork::Parent(pid) => Ok(pid),
         sys::Fork::Child => {
-            let code = match take_over(&places).and_then(|taken| run(taken, &request, environment, sandbox.init)) {
-                Ok(()) => 0,
-                Err(error) => {
-                    eprintln!("exec: {error}");
-                    1
-                }
-            };
+            let code =
+                match take_over(&places).and_then(|taken| run(taken, &request, environment, sandbox.init)) {
+                    Ok(()) => 0,
+                    Err(error) => {
+                        eprintln!("exec: {error}");
+                        1
+                    }
+                };
             sys::exit_now(code)
         }
     }
@@ -74,12 +103,22 @@ fn take_over(places: &[(i32, i32)]) -> Result<Taken> {
     sys::close_from(CLIENT as u32 + places.len() as u32);
     let client = Connection::new(UnixStream::from(sys::inherited(CLIENT)?))?;
     let process = sys::inherited(PROCESS)?;
-    let given = (INPUT..CLIENT + places.len() as i32).map(sys::inherited).collect::<Result<_>>()?;
-    Ok(Taken { client, process, given })
+    let given = (INPUT..CLIENT + places.len() as i32)
+        .map(sys::inherited)
+        .collect::<Result<_>>()?;
+    Ok(Taken {
+        client,
+        process,
+        given,
+    })
 }
 
 fn run(taken: Taken, request: &ExecRequest, environment: Vec<(String, String)>, init: u32) -> Result<()> {
-    let Taken { mut client, process, given } = taken;
+    let Taken {
+        mut client,
+        process,
+        given,
+    } = taken;
     let what = "prepare a command";
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).trying(what)?;
     // Refused in the holder's user namespace, where there are none to give up.
@@ -145,7 +184,12 @@ fn relay(client: &mut Connection, child: Pid) -> Result<i32> {
 }
 
 /// Inside: becomes the sandbox's root with the sandbox's capabilities, and the command. Returns the exit status if that fails.
-fn inside(to_runner: Result<Connection>, given: Vec<OwnedFd>, request: &ExecRequest, environment: Vec<(String, String)>) -> i32 {
+fn inside(
+    to_runner: Result<Connection>,
+    given: Vec<OwnedFd>,
+    request: &ExecRequest,
+    environment: Vec<(String, String)>,
+) -> i32 {
     let Ok(mut to_runner) = to_runner else { return 126 };
     match prepare(&mut to_runner, given, request) {
         Ok(()) => {}
@@ -154,13 +198,23 @@ fn inside(to_runner: Result<Connection>, given: Vec<OwnedFd>, request: &ExecRequ
             return 126;
         }
     }
-    let Some((program, rest)) = request.argv.split_first() else { return 126 };
+    let Some((program, rest)) = request.argv.split_first() else {
+        return 126;
+    };
     let mut command = Command::new(program);
-    command.args(rest).env_clear().envs(environment).envs(request.env.iter().cloned());
+    command
+        .args(rest)
+        .env_clear()
+        .envs(environment)
+        .envs(request.env.iter().cloned());
     let error = command.exec();
     // As a shell says it, on the command's own standard error, with a shell's status.
     eprintln!("atoll: cannot run {program:?} in the instance: {error}");
-    if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }
+    if error.kind() == std::io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    }
 }
 
 fn prepare(to_runner: &mut Connection, given: Vec<OwnedFd>, request: &ExecRequest) -> Result<()> {
@@ -171,10 +225,17 @@ fn prepare(to_runner: &mut Connection, given: Vec<OwnedFd>, request: &ExecReques
     rustix::thread::set_thread_res_uid(user, user, user).trying("become root of the sandbox")?;
     match request.terminal {
         Some((rows, columns)) => {
-            let outer = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).trying("open a terminal in the sandbox")?;
-            rustix::pty::unlockpt(&outer).trying("open a terminal in the sandbox")?;
-            let inner = rustix::pty::ioctl_tiocgptpeer(&outer, OpenptFlags::RDWR | OpenptFlags::NOCTTY).trying("open a terminal in the sandbox")?;
-            let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+            let outer = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+                .trying("open a terminal in the sandbox")?;
+            rustix::pty::unlockpt(&outer).trying("unlock a terminal in the sandbox")?;
+            let inner = rustix::pty::ioctl_tiocgptpeer(&outer, OpenptFlags::RDWR | OpenptFlags::NOCTTY)
+                .trying("open the inner end of a terminal in the sandbox")?;
+            let size = Winsize {
+                ws_row: rows,
+                ws_col: columns,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
             rustix::termios::tcsetwinsize(&outer, size).trying("set the size of a terminal")?;
             rustix::process::ioctl_tiocsctty(&inner).trying("take a terminal")?;
             to_runner.send_with(&ExecOutput::Terminal, &[outer.as_fd()])?;
@@ -205,7 +266,15 @@ fn prepare(to_runner: &mut Connection, given: Vec<OwnedFd>, request: &ExecReques
             break;
         }
     }
-    rustix::thread::set_capabilities(None, CapabilitySets { effective: allowed, permitted: allowed, inheritable: allowed }).trying("limit capabilities")?;
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: allowed,
+            permitted: allowed,
+            inheritable: allowed,
+        },
+    )
+    .trying("limit capabilities")?;
     rustix::thread::set_no_new_privs(true).trying("limit privileges")?;
     Ok(())
 }

@@ -3,7 +3,10 @@
 //! Sizes are bounded both ways: a peer that sends too much, or does not read, loses its connection.
 use crate::{Error, Result, error::Trying};
 use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
@@ -31,7 +34,13 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: UnixStream) -> Result<Self> {
         stream.set_nonblocking(true).trying("set a socket non-blocking")?;
-        Ok(Self { stream, input: Vec::new(), output: VecDeque::new(), descriptors: VecDeque::new(), open: true })
+        Ok(Self {
+            stream,
+            input: Vec::new(),
+            output: VecDeque::new(),
+            descriptors: VecDeque::new(),
+            open: true,
+        })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -53,7 +62,12 @@ impl Connection {
         while self.open && self.input.len() <= MAX_FRAME + 4 {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
-            match rustix::net::recvmsg(&self.stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            match rustix::net::recvmsg(
+                &self.stream,
+                &mut [IoSliceMut::new(&mut bytes)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC,
+            ) {
                 Ok(message) => {
                     for part in control.drain() {
                         if let RecvAncillaryMessage::ScmRights(descriptors) = part {
@@ -65,7 +79,8 @@ impl Connection {
                     if message.bytes == 0 {
                         self.open = false;
                     }
-                    self.input.extend_from_slice(bytes.get(..message.bytes).unwrap_or_default());
+                    self.input
+                        .extend_from_slice(bytes.get(..message.bytes).unwrap_or_default());
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => {}
@@ -76,14 +91,20 @@ impl Connection {
 
     /// The next whole frame. One that is not understood closes the connection.
     pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let Some(length) = self.input.first_chunk::<4>() else { return Ok(None) };
+        let Some(length) = self.input.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = u32::from_le_bytes(*length) as usize;
         if length > MAX_FRAME {
             self.open = false;
             self.input.clear();
-            return Err(Error::Protocol(format!("a frame of {length} bytes, the most is {MAX_FRAME}")));
+            return Err(Error::Protocol(format!(
+                "a frame of {length} bytes, the most is {MAX_FRAME}"
+            )));
         }
-        let Some(body) = self.input.get(4..4 + length) else { return Ok(None) };
+        let Some(body) = self.input.get(4..4 + length) else {
+            return Ok(None);
+        };
         let value = serde_json::from_slice(body);
         self.input.drain(..4 + length);
         match value {
@@ -98,7 +119,9 @@ impl Connection {
 
     /// Queues a frame and sends as much as goes at once.
     pub(crate) fn queue<T: Serialize>(&mut self, value: &T) {
-        let Ok(body) = serde_json::to_vec(value) else { return };
+        let Ok(body) = serde_json::to_vec(value) else {
+            return;
+        };
         if body.len() > MAX_FRAME || self.output.len() + body.len() > MAX_QUEUED {
             self.open = false;
             return;
@@ -121,16 +144,29 @@ impl Connection {
     }
 
     /// Sends a frame together with descriptors; only on a connection with nothing queued.
-    pub(crate) fn send_with<T: Serialize>(&mut self, value: &T, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    pub(crate) fn send_with<T: Serialize>(
+        &mut self,
+        value: &T,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<()> {
         let body = serde_json::to_vec(value).trying("encode a message")?;
         let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
         bytes.extend(body);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-            return Err(Error::Protocol(format!("{} descriptors in one message", descriptors.len())));
+            return Err(Error::Protocol(format!(
+                "{} descriptors in one message",
+                descriptors.len()
+            )));
         }
-        let sent = rustix::net::sendmsg(&self.stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL).trying("send a message")?;
+        let sent = rustix::net::sendmsg(
+            &self.stream,
+            &[IoSlice::new(&bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+        .trying("send a message")?;
         self.output.extend(bytes.get(sent..).unwrap_or_default());
         self.flush();
         Ok(())
@@ -149,11 +185,23 @@ impl Connection {
                 None => None,
                 Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
                     Some(left) => Some(left),
-                    None => return Err(Error::Deadline { what: "an answer".into(), seconds: 0 }),
+                    None => {
+                        return Err(Error::Deadline {
+                            what: "an answer".into(),
+                            seconds: 0,
+                        });
+                    }
                 },
             };
-            let interest = if self.wants_write() { rustix::event::PollFlags::OUT } else { rustix::event::PollFlags::empty() };
-            let mut polled = [rustix::event::PollFd::new(&self.stream, rustix::event::PollFlags::IN | interest)];
+            let interest = if self.wants_write() {
+                rustix::event::PollFlags::OUT
+            } else {
+                rustix::event::PollFlags::empty()
+            };
+            let mut polled = [rustix::event::PollFd::new(
+                &self.stream,
+                rustix::event::PollFlags::IN | interest,
+            )];
             poll(&mut polled, left)?;
             self.flush();
             self.fill();
@@ -169,7 +217,10 @@ impl AsFd for Connection {
 
 /// poll(2), taken up again after a signal; returns early then, which every caller treats as "look again".
 pub(crate) fn poll(polled: &mut [rustix::event::PollFd<'_>], timeout: Option<Duration>) -> Result<usize> {
-    let timeout = timeout.map(|left| rustix::event::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
+    let timeout = timeout.map(|left| rustix::event::Timespec {
+        tv_sec: left.as_secs() as i64,
+        tv_nsec: i64::from(left.subsec_nanos()),
+    });
     match rustix::event::poll(polled, timeout.as_ref()) {
         Ok(ready) => Ok(ready),
         Err(Errno::INTR) => Ok(0),

@@ -50,17 +50,33 @@ pub(crate) const SYSCTLS: [(&str, &str); 12] = [
 /// The lines for `port`; `before` is what it was when it is being changed.
 pub(crate) fn batches(port: &PortSpec, before: Option<&PortSpec>) -> Batches {
     let name = port.guest_name();
-    let mut batches = Batches { link: format!("link set dev {name} mtu {} up\n", port.mtu), ..Batches::default() };
+    let mut batches = Batches {
+        link: format!("link set dev {name} mtu {} up\n", port.mtu),
+        ..Batches::default()
+    };
     for v6 in [false, true] {
         let family = if v6 { &mut batches.v6 } else { &mut batches.v4 };
         let of = |address: &&PortAddress| address.address.is_ipv6() == v6;
         let addresses: Vec<&PortAddress> = port.addresses.iter().filter(of).collect();
-        let gone = before.into_iter().flat_map(|before| before.addresses.iter().filter(of)).filter(|old| !port.addresses.contains(old));
+        let gone = before
+            .into_iter()
+            .flat_map(|before| before.addresses.iter().filter(of))
+            .filter(|old| !port.addresses.contains(old));
         for old in gone {
             family.clear += &format!("addr del {}/{} dev {name}\n", old.address, old.prefix_len);
         }
-        let gateway = if v6 { port.gateway_v6.map(IpAddr::V6) } else { port.gateway_v4.map(IpAddr::V4) };
-        let before_gateway = before.and_then(|before| if v6 { before.gateway_v6.map(IpAddr::V6) } else { before.gateway_v4.map(IpAddr::V4) });
+        let gateway = if v6 {
+            port.gateway_v6.map(IpAddr::V6)
+        } else {
+            port.gateway_v4.map(IpAddr::V4)
+        };
+        let before_gateway = before.and_then(|before| {
+            if v6 {
+                before.gateway_v6.map(IpAddr::V6)
+            } else {
+                before.gateway_v4.map(IpAddr::V4)
+            }
+        });
         let metric = METRIC_BASE + 10 * u32::from(port.device_index);
         let table = TABLE_BASE + u32::from(port.device_index);
         if before_gateway.is_some() && (gateway.is_none() || addresses.is_empty()) {
@@ -72,12 +88,19 @@ pub(crate) fn batches(port: &PortSpec, before: Option<&PortSpec>) -> Batches {
         for address in &addresses {
             // The unspecified scope of IPv6 duplicate detection would make an address unusable for its first second.
             let how = if v6 { " nodad" } else { "" };
-            family.set += &format!("addr replace {}/{} dev {name} metric {metric}{how}\n", address.address, address.prefix_len);
+            family.set += &format!(
+                "addr replace {}/{} dev {name} metric {metric}{how}\n",
+                address.address, address.prefix_len
+            );
         }
         if addresses.is_empty() {
             continue;
         }
-        let on_link = port.on_link.iter().filter(of).map(|prefix| format!("{}/{}", prefix.network(), prefix.prefix_len));
+        let on_link = port
+            .on_link
+            .iter()
+            .filter(of)
+            .map(|prefix| format!("{}/{}", prefix.network(), prefix.prefix_len));
         for prefix in on_link {
             family.set += &format!("route replace {prefix} dev {name} metric {metric}\n");
         }
@@ -91,12 +114,23 @@ pub(crate) fn batches(port: &PortSpec, before: Option<&PortSpec>) -> Batches {
     batches
 }
 
-fn secondary(family: &mut Family, port: &PortSpec, addresses: &[&PortAddress], gateway: Option<IpAddr>, table: u32, v6: bool) {
+fn secondary(
+    family: &mut Family,
+    port: &PortSpec,
+    addresses: &[&PortAddress],
+    gateway: Option<IpAddr>,
+    table: u32,
+    v6: bool,
+) {
     let name = port.guest_name();
     let mut prefixes: Vec<String> = addresses
         .iter()
         .copied()
-        .chain(port.on_link.iter().filter(|prefix| prefix.address.is_ipv6() == v6))
+        .chain(
+            port.on_link
+                .iter()
+                .filter(|prefix| prefix.address.is_ipv6() == v6),
+        )
         .map(|address| format!("{}/{}", address.network(), address.prefix_len))
         .collect();
     prefixes.sort();
@@ -114,8 +148,13 @@ fn secondary(family: &mut Family, port: &PortSpec, addresses: &[&PortAddress], g
 
 /// resolv.conf for these ports: the servers of the lowest device index that has any.
 pub(crate) fn resolv_conf(ports: &[PortSpec], search: Option<&str>) -> String {
-    let mut text = search.map(|domain| format!("search {domain}\n")).unwrap_or_default();
-    let servers = ports.iter().filter(|port| !port.dns.is_empty()).min_by_key(|port| port.device_index);
+    let mut text = search
+        .map(|domain| format!("search {domain}\n"))
+        .unwrap_or_default();
+    let servers = ports
+        .iter()
+        .filter(|port| !port.dns.is_empty())
+        .min_by_key(|port| port.device_index);
     for server in servers.into_iter().flat_map(|port| &port.dns) {
         text += &format!("nameserver {server}\n");
     }
@@ -125,7 +164,11 @@ pub(crate) fn resolv_conf(ports: &[PortSpec], search: Option<&str>) -> String {
 /// /etc/hosts for these ports.
 pub(crate) fn hosts(ports: &[PortSpec], hostname: &str) -> String {
     let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
-    if let Some(primary) = ports.iter().min_by_key(|port| port.device_index).and_then(|port| port.addresses.first()) {
+    if let Some(primary) = ports
+        .iter()
+        .min_by_key(|port| port.device_index)
+        .and_then(|port| port.addresses.first())
+    {
         text += &format!("{} {hostname}\n", primary.address);
     }
     text
@@ -141,7 +184,13 @@ mod tests {
             device_index,
             mac: [2, 0, 0, 0, 0, device_index],
             mtu: 9001,
-            addresses: addresses.iter().map(|(address, prefix_len)| PortAddress { address: address.parse().unwrap(), prefix_len: *prefix_len }).collect(),
+            addresses: addresses
+                .iter()
+                .map(|(address, prefix_len)| PortAddress {
+                    address: address.parse().unwrap(),
+                    prefix_len: *prefix_len,
+                })
+                .collect(),
             gateway_v4: Some([10, 0, 0, 1].into()),
             gateway_v6: None,
             dns: vec!["10.0.0.2".parse().unwrap()],
@@ -153,7 +202,10 @@ mod tests {
     fn a_primary_gets_its_default_route_in_the_main_table_and_no_rules() {
         let batches = batches(&port(0, &[("10.0.0.5", 24)]), None);
         assert_eq!(batches.link, "link set dev eth0 mtu 9001 up\n");
-        assert_eq!(batches.v4.set, "addr replace 10.0.0.5/24 dev eth0 metric 512\nroute replace default via 10.0.0.1 dev eth0 metric 512 onlink\n");
+        assert_eq!(
+            batches.v4.set,
+            "addr replace 10.0.0.5/24 dev eth0 metric 512\nroute replace default via 10.0.0.1 dev eth0 metric 512 onlink\n"
+        );
         assert_eq!(batches.v4.clear, "");
         assert_eq!(batches.v6, Family::default());
     }
@@ -161,7 +213,11 @@ mod tests {
     #[test]
     fn a_secondary_gets_a_table_of_its_own_by_source_address() {
         let batches = batches(&port(1, &[("10.0.0.6", 24), ("10.0.0.7", 24)]), None);
-        for line in ["route replace 10.0.0.0/24 dev eth1 table 10001\n", "rule add pref 10001 from 10.0.0.6 lookup 10001\n", "rule add pref 10001 from 10.0.0.7 lookup 10001\n"] {
+        for line in [
+            "route replace 10.0.0.0/24 dev eth1 table 10001\n",
+            "rule add pref 10001 from 10.0.0.6 lookup 10001\n",
+            "rule add pref 10001 from 10.0.0.7 lookup 10001\n",
+        ] {
             assert_eq!(batches.v4.set.matches(line).count(), 1, "{line}");
         }
         assert!(batches.v4.clear.contains("rule flush table 10001"));
@@ -169,7 +225,10 @@ mod tests {
 
     #[test]
     fn an_address_that_went_is_removed_and_others_are_kept() {
-        let batches = batches(&port(0, &[("10.0.0.5", 24)]), Some(&port(0, &[("10.0.0.5", 24), ("10.0.0.9", 24)])));
+        let batches = batches(
+            &port(0, &[("10.0.0.5", 24)]),
+            Some(&port(0, &[("10.0.0.5", 24), ("10.0.0.9", 24)])),
+        );
         assert_eq!(batches.v4.clear, "addr del 10.0.0.9/24 dev eth0\n");
         assert!(batches.v4.set.contains("addr replace 10.0.0.5/24"));
     }
@@ -178,6 +237,9 @@ mod tests {
     fn name_servers_are_those_of_the_primary() {
         let mut second = port(1, &[]);
         second.dns = vec!["10.9.0.2".parse().unwrap()];
-        assert_eq!(resolv_conf(&[second, port(0, &[])], Some("ec2.internal")), "search ec2.internal\nnameserver 10.0.0.2\n");
+        assert_eq!(
+            resolv_conf(&[second, port(0, &[])], Some("ec2.internal")),
+            "search ec2.internal\nnameserver 10.0.0.2\n"
+        );
     }
 }

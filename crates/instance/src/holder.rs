@@ -8,7 +8,9 @@ use crate::protocol::{HolderReply, HolderRequest, NumberedCall, ShimCall, ShimMe
 use crate::run_dir::{self, RunDir};
 use crate::spec::{MAX_INSTANCES, check_id, check_ports};
 use crate::state_dir::{StateDir, Stored};
-use crate::{Change, Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, error::Trying, sys};
+use crate::{
+    Change, Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, error::Trying, sys,
+};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -138,7 +140,13 @@ impl Holder {
             None => namespace::make_fabric()?,
         }
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
+        let _ = rustix::process::setrlimit(
+            rustix::process::Resource::Nofile,
+            rustix::process::Rlimit {
+                current: limit.maximum,
+                ..limit
+            },
+        );
         let listener = run_dir::listen(&run.holder_socket(), 0o600)?;
         let mut holder = Self {
             run,
@@ -156,7 +164,11 @@ impl Holder {
         for id in holder.state.instances() {
             match holder.state.instance(&id).spec() {
                 Ok(stored) => {
-                    let report = if holder.shims.contains_key(&id) { holder.state.instance(&id).status(&stored.spec) } else { holder.settled(&id, &stored.spec) };
+                    let report = if holder.shims.contains_key(&id) {
+                        holder.state.instance(&id).status(&stored.spec)
+                    } else {
+                        holder.settled(&id, &stored.spec)
+                    };
                     holder.reports.insert(id, report);
                 }
                 // A launch or a termination that was cut off half-way.
@@ -168,27 +180,54 @@ impl Holder {
 
     fn run(&mut self) -> Result<()> {
         loop {
-            self.wait()?;
             self.shim_messages();
             self.requests();
-            let ended: Vec<String> = self.shims.iter().filter(|(_, shim)| !shim.connection.is_open()).map(|(id, _)| id.clone()).collect();
+            let ended: Vec<String> = self
+                .shims
+                .iter()
+                .filter(|(_, shim)| !shim.connection.is_open())
+                .map(|(id, _)| id.clone())
+                .collect();
             ended.into_iter().for_each(|id| self.shim_ended(&id));
             self.clients.retain(|client| client.connection.is_open());
             if self.shutting_down()? {
                 return Ok(());
             }
+            self.wait()?;
         }
     }
 
     fn wait(&mut self) -> Result<()> {
-        let interest = |connection: &Connection| if connection.wants_write() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-        let timeout = self.shutdown.as_ref().and_then(|shutdown| shutdown.kill_at).map(|at| at.saturating_duration_since(Instant::now()));
+        let interest = |connection: &Connection| {
+            if connection.wants_write() {
+                PollFlags::IN | PollFlags::OUT
+            } else {
+                PollFlags::IN
+            }
+        };
+        let timeout = self
+            .shutdown
+            .as_ref()
+            .and_then(|shutdown| shutdown.kill_at)
+            .map(|at| at.saturating_duration_since(Instant::now()));
         let mut polled = vec![PollFd::new(&self.listener, PollFlags::IN)];
-        polled.extend(self.clients.iter().map(|client| PollFd::new(&client.connection, interest(&client.connection))));
-        polled.extend(self.shims.values().map(|shim| PollFd::new(&shim.connection, interest(&shim.connection))));
+        polled.extend(
+            self.clients
+                .iter()
+                .map(|client| PollFd::new(&client.connection, interest(&client.connection))),
+        );
+        polled.extend(
+            self.shims
+                .values()
+                .map(|shim| PollFd::new(&shim.connection, interest(&shim.connection))),
+        );
         frame::poll(&mut polled, timeout)?;
         let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
-        let connections = self.clients.iter_mut().map(|client| &mut client.connection).chain(self.shims.values_mut().map(|shim| &mut shim.connection));
+        let connections = self
+            .clients
+            .iter_mut()
+            .map(|client| &mut client.connection)
+            .chain(self.shims.values_mut().map(|shim| &mut shim.connection));
         for (connection, flags) in connections.zip(ready.iter().skip(1)) {
             if flags.contains(PollFlags::OUT) {
                 connection.flush();
@@ -208,7 +247,11 @@ impl Holder {
             match run_dir::same_user(&stream).and_then(|_| Connection::new(stream)) {
                 Ok(connection) if self.clients.len() < MAX_CLIENTS => {
                     self.next += 1;
-                    self.clients.push(Client { id: self.next, connection, subscribed: false });
+                    self.clients.push(Client {
+                        id: self.next,
+                        connection,
+                        subscribed: false,
+                    });
                 }
                 Ok(_) => eprintln!("holder: more than {MAX_CLIENTS} connections"),
                 Err(error) => eprintln!("holder: {error}"),
@@ -243,13 +286,21 @@ impl Holder {
     /// Answers at once, or `None`: later.
     fn request(&mut self, client: u64, request: HolderRequest) -> Result<Option<HolderReply>> {
         if self.shutdown.is_some() && !matches!(request, HolderRequest::Hello | HolderRequest::List) {
-            return Err(Error::HolderGone { run_dir: self.run.path().display().to_string(), reason: "it is shutting down".into() });
+            return Err(Error::HolderGone {
+                run_dir: self.run.path().display().to_string(),
+                reason: "it is shutting down".into(),
+            });
         }
         match request {
-            HolderRequest::Hello => Ok(Some(HolderReply::Hello { pid: std::process::id() })),
-            HolderRequest::List => Ok(Some(HolderReply::Reports(self.reports.values().cloned().collect()))),
+            HolderRequest::Hello => Ok(Some(HolderReply::Hello {
+                pid: std::process::id(),
+            })),
+            HolderRequest::List => Ok(Some(HolderReply::Reports(
+                self.reports.values().cloned().collect(),
+            ))),
             HolderRequest::Subscribe => {
-                let snapshot = HolderReply::Change(Change::Snapshot(self.reports.values().cloned().collect()));
+                let snapshot =
+                    HolderReply::Change(Change::Snapshot(self.reports.values().cloned().collect()));
                 if let Some(client) = self.clients.iter_mut().find(|known| known.id == client) {
                     client.subscribed = true;
                 }
@@ -258,40 +309,79 @@ impl Holder {
             HolderRequest::Launch { spec, ports } => {
                 let id = spec.id.clone();
                 self.launch(spec, ports)?;
-                self.pending.push(Pending { client, instance: id, until: Until::Running });
+                self.pending.push(Pending {
+                    client,
+                    instance: id,
+                    until: Until::Running,
+                });
                 Ok(None)
             }
             HolderRequest::Stop { id, grace_ms } => {
-                self.call(&id, ShimCall::Stop { grace_ms, terminate: false })?;
-                self.pending.push(Pending { client, instance: id, until: Until::Ended });
+                self.call(
+                    &id,
+                    ShimCall::Stop {
+                        grace_ms,
+                        terminate: false,
+                    },
+                )?;
+                self.pending.push(Pending {
+                    client,
+                    instance: id,
+                    until: Until::Ended,
+                });
                 Ok(None)
             }
             HolderRequest::Terminate { id } => self.terminate(client, id),
-            HolderRequest::Instance { id, call: ShimCall::Acknowledge { sequence } } if !self.shims.contains_key(&id) => self.acknowledge(&id, sequence).map(Some),
+            HolderRequest::Instance {
+                id,
+                call: ShimCall::Acknowledge { sequence },
+            } if !self.shims.contains_key(&id) => self.acknowledge(&id, sequence).map(Some),
             HolderRequest::Instance { id, call } => {
                 let number = self.call(&id, call)?;
-                self.pending.push(Pending { client, instance: id, until: Until::Answer(number) });
+                self.pending.push(Pending {
+                    client,
+                    instance: id,
+                    until: Until::Answer(number),
+                });
                 Ok(None)
             }
             HolderRequest::Shutdown { remove_state } => {
                 for shim in self.shims.values_mut() {
-                    shim.connection.queue(&NumberedCall { number: 0, call: ShimCall::Stop { grace_ms: 0, terminate: remove_state } });
+                    shim.connection.queue(&NumberedCall {
+                        number: 0,
+                        call: ShimCall::Stop {
+                            grace_ms: 0,
+                            terminate: remove_state,
+                        },
+                    });
                 }
-                self.shutdown = Some(Shutdown { client, remove_state, kill_at: Some(Instant::now() + SHUTDOWN_DEADLINE) });
+                self.shutdown = Some(Shutdown {
+                    client,
+                    remove_state,
+                    kill_at: Some(Instant::now() + SHUTDOWN_DEADLINE),
+                });
                 Ok(None)
             }
         }
     }
 
     fn known(&self, id: &str) -> Result<&InstanceReport> {
-        self.reports.get(id).ok_or_else(|| Error::NoSuchInstance(id.into()))
+        self.reports
+            .get(id)
+            .ok_or_else(|| Error::NoSuchInstance(id.into()))
     }
 
     fn call(&mut self, id: &str, call: ShimCall) -> Result<u64> {
         self.known(id)?;
-        let shim = self.shims.get_mut(id).ok_or_else(|| Error::NotRunning(id.into()))?;
+        let shim = self
+            .shims
+            .get_mut(id)
+            .ok_or_else(|| Error::NotRunning(id.into()))?;
         self.next += 1;
-        shim.connection.queue(&NumberedCall { number: self.next, call });
+        shim.connection.queue(&NumberedCall {
+            number: self.next,
+            call,
+        });
         Ok(self.next)
     }
 
@@ -303,7 +393,11 @@ impl Holder {
             return Err(Error::AlreadyRunning(id));
         }
         if !self.reports.contains_key(&id) && self.reports.len() >= MAX_INSTANCES {
-            return Err(Error::TooMany { what: "instances".into(), have: self.reports.len(), most: MAX_INSTANCES });
+            return Err(Error::TooMany {
+                what: "instances".into(),
+                have: self.reports.len(),
+                most: MAX_INSTANCES,
+            });
         }
         let directory = self.state.instance(&id);
         let (uid_base, uid_count) = match directory.spec() {
@@ -311,7 +405,12 @@ impl Holder {
             Err(_) if self.ranged => (self.free_uids(), UIDS),
             Err(_) => (0, 1),
         };
-        let stored = Stored { spec, ports, uid_base, uid_count };
+        let stored = Stored {
+            spec,
+            ports,
+            uid_base,
+            uid_count,
+        };
         directory.prepare(&stored)?;
         let mut report = directory.status(&stored.spec);
         report.state = InstanceState::Starting;
@@ -326,8 +425,15 @@ impl Holder {
     }
 
     fn free_uids(&self) -> u32 {
-        let taken: Vec<u32> = self.reports.keys().filter_map(|id| Some(self.state.instance(id).spec().ok()?.uid_base)).collect();
-        (0..).map(|slot| FIRST_UID + slot * UIDS).find(|base| !taken.contains(base)).unwrap_or(FIRST_UID)
+        let taken: Vec<u32> = self
+            .reports
+            .keys()
+            .filter_map(|id| Some(self.state.instance(id).spec().ok()?.uid_base))
+            .collect();
+        (0..)
+            .map(|slot| FIRST_UID + slot * UIDS)
+            .find(|base| !taken.contains(base))
+            .unwrap_or(FIRST_UID)
     }
 
     /// Listens, connects, and only then starts the shim: nothing that it says is missed, and its socket works at once.
@@ -336,15 +442,27 @@ impl Holder {
         let listener = run_dir::listen(&socket, 0o600)?;
         let mut connection = Connection::new(run_dir::connect(&socket).trying("connect to a new shim")?)?;
         connection.queue(&ShimOpening::Control);
-        let log = std::fs::File::options().append(true).create(true).open(self.state.path().join("holder.log")).trying("open holder.log")?;
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.state.path().join("holder.log"))
+            .trying("open holder.log")?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("atoll").arg("shim").arg(self.state.path()).arg(id).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .arg0("atoll")
+            .arg("shim")
+            .arg(self.state.path())
+            .arg(id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         sys::with_descriptor_in_new_session(&mut command, listener.as_raw_fd(), crate::shim::LISTENER);
         let child = command.spawn().trying("start a shim");
         if child.is_err() {
             let _ = std::fs::remove_file(&socket);
         }
-        let process = Pid::from_raw(child?.id() as i32).and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let process = Pid::from_raw(child?.id() as i32)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         self.shims.insert(id.into(), ShimLink { connection, process });
         Ok(())
     }
@@ -353,8 +471,18 @@ impl Holder {
         check_id("instance id", &id)?;
         self.known(&id)?;
         if self.shims.contains_key(&id) {
-            self.call(&id, ShimCall::Stop { grace_ms: 2000, terminate: true })?;
-            self.pending.push(Pending { client, instance: id, until: Until::Ended });
+            self.call(
+                &id,
+                ShimCall::Stop {
+                    grace_ms: 2000,
+                    terminate: true,
+                },
+            )?;
+            self.pending.push(Pending {
+                client,
+                instance: id,
+                until: Until::Ended,
+            });
             return Ok(None);
         }
         self.forget(&id)?;
@@ -388,7 +516,11 @@ impl Holder {
                 ShimMessage::Hello { .. } => {}
                 ShimMessage::Report(report) => {
                     if report.state == InstanceState::Running {
-                        self.settle_pending(&id, |until| *until == Until::Running, &HolderReply::Report(report.clone()));
+                        self.settle_pending(
+                            &id,
+                            |until| *until == Until::Running,
+                            &HolderReply::Report(report.clone()),
+                        );
                     }
                     self.tell(report);
                 }
@@ -402,7 +534,9 @@ impl Holder {
 
     /// Answers everybody who waits for this of the instance.
     fn settle_pending(&mut self, id: &str, which: impl Fn(&Until) -> bool, reply: &HolderReply) {
-        let (settled, rest) = std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.instance == id && which(&pending.until));
+        let (settled, rest) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|pending| pending.instance == id && which(&pending.until));
         self.pending = rest;
         for Pending { client, .. } in settled {
             self.reply(client, reply);
@@ -420,15 +554,23 @@ impl Holder {
 
     fn broadcast(&mut self, change: &Change) {
         let reply = HolderReply::Change(change.clone());
-        self.clients.iter_mut().filter(|client| client.subscribed).for_each(|client| client.connection.queue(&reply));
+        self.clients
+            .iter_mut()
+            .filter(|client| client.subscribed)
+            .for_each(|client| client.connection.queue(&reply));
     }
 
     /// What is true of an instance that has no shim: what it wrote down last, and if that says that it runs, that it died.
     fn settled(&self, id: &str, spec: &InstanceSpec) -> InstanceReport {
         let directory = self.state.instance(id);
         let mut report = directory.status(spec);
-        if matches!(report.state, InstanceState::Starting | InstanceState::Running | InstanceState::Stopping) {
-            report.state = InstanceState::Exited { reason: "its shim ended unexpectedly".into() };
+        if matches!(
+            report.state,
+            InstanceState::Starting | InstanceState::Running | InstanceState::Stopping
+        ) {
+            report.state = InstanceState::Exited {
+                reason: "its shim ended unexpectedly".into(),
+            };
             (report.shim_pid, report.init_pid) = (None, None);
             report.ports.clear();
             if let Err(error) = directory.write_status(&report) {
@@ -445,7 +587,9 @@ impl Holder {
             Ok(stored) => self.settled(id, &stored.spec),
             // It removed its files: it was terminated.
             Err(_) => {
-                let done = self.forget(id).map_or_else(HolderReply::Error, |()| HolderReply::Done);
+                let done = self
+                    .forget(id)
+                    .map_or_else(HolderReply::Error, |()| HolderReply::Done);
                 self.settle_pending(id, |_| true, &done);
                 return;
             }
@@ -455,7 +599,10 @@ impl Holder {
             InstanceState::Exited { reason } => reason.clone(),
             _ => "it was stopped".into(),
         };
-        let not_started = HolderReply::Error(Error::Start { id: id.into(), reason });
+        let not_started = HolderReply::Error(Error::Start {
+            id: id.into(),
+            reason,
+        });
         self.settle_pending(id, |until| *until == Until::Running, &not_started);
         self.settle_pending(id, |until| *until == Until::Ended, &HolderReply::Report(last));
         self.settle_pending(id, |_| true, &HolderReply::Error(Error::NotRunning(id.into())));
@@ -463,7 +610,9 @@ impl Holder {
 
     /// Goes on with shutting down; `true` when nothing is left.
     fn shutting_down(&mut self) -> Result<bool> {
-        let Some(shutdown) = &mut self.shutdown else { return Ok(false) };
+        let Some(shutdown) = &mut self.shutdown else {
+            return Ok(false);
+        };
         if !self.shims.is_empty() {
             if shutdown.kill_at.is_some_and(|at| at <= Instant::now()) {
                 shutdown.kill_at = None;
@@ -498,18 +647,21 @@ fn adopt(run: &RunDir) -> (BTreeMap<String, ShimLink>, Option<u32>) {
     let (mut shims, mut first) = (BTreeMap::new(), None);
     for id in run.shims() {
         let socket = run.shim_socket(&id);
-        let adopted = run_dir::connect(&socket).map_err(|error| Error::io("connect", error)).and_then(|stream: UnixStream| {
-            let mut connection = Connection::new(stream)?;
-            connection.queue(&ShimOpening::Control);
-            match connection.wait(Some(Instant::now() + Duration::from_secs(10)))? {
-                Some(ShimMessage::Hello { pid }) => Ok((connection, pid)),
-                _ => Err(Error::Protocol("a shim that does not greet".into())),
-            }
-        });
+        let adopted = run_dir::connect(&socket)
+            .map_err(|error| Error::io("connect", error))
+            .and_then(|stream: UnixStream| {
+                let mut connection = Connection::new(stream)?;
+                connection.queue(&ShimOpening::Control);
+                match connection.wait(Some(Instant::now() + Duration::from_secs(10)))? {
+                    Some(ShimMessage::Hello { pid }) => Ok((connection, pid)),
+                    _ => Err(Error::Protocol("a shim that does not greet".into())),
+                }
+            });
         match adopted {
             Ok((connection, pid)) => {
                 first.get_or_insert(pid);
-                let process = Pid::from_raw(pid as i32).and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+                let process = Pid::from_raw(pid as i32)
+                    .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
                 shims.insert(id, ShimLink { connection, process });
             }
             Err(error) => {

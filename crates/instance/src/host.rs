@@ -40,7 +40,10 @@ impl Host {
 
     /// The same, with the program to start.
     pub fn open_with(program: &Path, run_dir: &Path, state_dir: &Path) -> Result<Self> {
-        let host = Self { run: RunDir::open(run_dir)?, state: StateDir::open(state_dir)? };
+        let host = Self {
+            run: RunDir::open(run_dir)?,
+            state: StateDir::open(state_dir)?,
+        };
         // Two that open at once: the second finds what the first started.
         let _lock = host.run.lock("start.lock", true)?;
         if run_dir::connect(&host.run.holder_socket()).is_ok() {
@@ -56,15 +59,25 @@ impl Host {
     /// # Errors
     /// [`Error::HolderGone`] if there is none.
     pub fn existing(run_dir: &Path, state_dir: &Path) -> Result<Self> {
-        let gone = |reason: String| Error::HolderGone { run_dir: run_dir.display().to_string(), reason };
+        let gone = |reason: String| Error::HolderGone {
+            run_dir: run_dir.display().to_string(),
+            reason,
+        };
         run_dir::connect(&run_dir.join("holder.sock")).map_err(|error| gone(error.to_string()))?;
-        Ok(Self { run: RunDir::open(run_dir)?, state: StateDir::open(state_dir)? })
+        Ok(Self {
+            run: RunDir::open(run_dir)?,
+            state: StateDir::open(state_dir)?,
+        })
     }
 
     fn start(&self, program: &Path) -> Result<()> {
         preflight::bubblewrap()?;
         preflight::iproute()?;
-        let log = std::fs::File::options().append(true).create(true).open(self.state.path().join("holder.log")).trying("open holder.log")?;
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.state.path().join("holder.log"))
+            .trying("open holder.log")?;
         let mut child = Command::new(program)
             .arg0("atoll")
             .arg("holder")
@@ -76,31 +89,48 @@ impl Host {
             .trying(format!("start the holder from {}", program.display()))?;
         let mut said = String::new();
         if let Some(output) = child.stdout.take() {
-            output.take(64 * 1024).read_to_string(&mut said).trying("hear from the holder")?;
+            output
+                .take(64 * 1024)
+                .read_to_string(&mut said)
+                .trying("hear from the holder")?;
         }
         child.wait().trying("wait for the holder's start")?;
         match serde_json::from_str::<Result<u32>>(&said) {
             Ok(result) => result.map(drop),
-            Err(_) => Err(self.gone(format!("it ended at once; {} may say why", self.state.path().join("holder.log").display()))),
+            Err(_) => Err(self.gone(format!(
+                "it ended at once; {} may say why",
+                self.state.path().join("holder.log").display()
+            ))),
         }
     }
 
     fn gone(&self, reason: impl std::fmt::Display) -> Error {
-        Error::HolderGone { run_dir: self.run.path().display().to_string(), reason: reason.to_string() }
+        Error::HolderGone {
+            run_dir: self.run.path().display().to_string(),
+            reason: reason.to_string(),
+        }
     }
 
     fn connect(&self, request: &HolderRequest) -> Result<Connection> {
-        let mut connection = Connection::new(run_dir::connect(&self.run.holder_socket()).map_err(|error| self.gone(error))?)?;
+        let mut connection =
+            Connection::new(run_dir::connect(&self.run.holder_socket()).map_err(|error| self.gone(error))?)?;
         connection.queue(request);
         Ok(connection)
     }
 
     fn ask(&self, request: &HolderRequest, limit: Duration) -> Result<HolderReply> {
         let late = |error| match error {
-            Error::Deadline { .. } => Error::Deadline { what: "the holder's answer".into(), seconds: limit.as_secs() },
+            Error::Deadline { .. } => Error::Deadline {
+                what: "the holder's answer".into(),
+                seconds: limit.as_secs(),
+            },
             other => other,
         };
-        match self.connect(request)?.wait(Some(Instant::now() + limit)).map_err(late)? {
+        match self
+            .connect(request)?
+            .wait(Some(Instant::now() + limit))
+            .map_err(late)?
+        {
             Some(HolderReply::Error(error)) => Err(error),
             Some(reply) => Ok(reply),
             None => Err(self.gone("it closed the connection")),
@@ -146,17 +176,35 @@ impl Host {
     pub fn launch(&self, spec: &InstanceSpec, ports: &[PortSpec]) -> Result<InstanceReport> {
         spec.check()?;
         crate::spec::check_ports(ports)?;
-        self.report(&HolderRequest::Launch { spec: spec.clone(), ports: ports.to_vec() }, LAUNCH)
+        self.report(
+            &HolderRequest::Launch {
+                spec: spec.clone(),
+                ports: ports.to_vec(),
+            },
+            LAUNCH,
+        )
     }
 
     /// Stops an instance: SIGTERM to all in it, after `grace` SIGKILL (at once if zero). Its files are kept.
     pub fn stop(&self, id: &str, grace: Duration) -> Result<InstanceReport> {
-        self.report(&HolderRequest::Stop { id: id.into(), grace_ms: grace.as_millis() as u64 }, grace + CALL)
+        self.report(
+            &HolderRequest::Stop {
+                id: id.into(),
+                grace_ms: grace.as_millis() as u64,
+            },
+            grace + CALL,
+        )
     }
 
     /// Stops and boots again, with the same files and ports (whose host ends are new); user data is not run again.
     pub fn reboot(&self, id: &str, grace: Duration) -> Result<InstanceReport> {
-        self.call(id, ShimCall::Reboot { grace_ms: grace.as_millis() as u64 }, grace + LAUNCH)
+        self.call(
+            id,
+            ShimCall::Reboot {
+                grace_ms: grace.as_millis() as u64,
+            },
+            grace + LAUNCH,
+        )
     }
 
     /// Ends an instance, running or not, and deletes its files.
@@ -174,7 +222,10 @@ impl Host {
 
     /// One instance.
     pub fn instance(&self, id: &str) -> Result<InstanceReport> {
-        self.list()?.into_iter().find(|report| report.id == id).ok_or_else(|| Error::NoSuchInstance(id.into()))
+        self.list()?
+            .into_iter()
+            .find(|report| report.id == id)
+            .ok_or_else(|| Error::NoSuchInstance(id.into()))
     }
 
     /// Attaches a port to a running instance.
@@ -221,14 +272,19 @@ impl Host {
 
     /// A connection on which every change comes, after a snapshot of all instances.
     pub fn subscribe(&self) -> Result<Changes> {
-        Ok(Changes { connection: self.connect(&HolderRequest::Subscribe)?, run_dir: self.run.path().to_owned() })
+        Ok(Changes {
+            connection: self.connect(&HolderRequest::Subscribe)?,
+            run_dir: self.run.path().to_owned(),
+        })
     }
 
     /// Ends all instances and the holder, and with them every namespace, link, mount, process and file in the run directory; with `remove_state` also
     /// the instances' files. Returns when the holder is gone.
     pub fn shutdown(&self, remove_state: bool) -> Result<()> {
         let holder = i32::try_from(self.holder_pid()?).ok().and_then(Pid::from_raw);
-        let process = holder.map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).trying("watch the holder")).transpose()?;
+        let process = holder
+            .map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).trying("watch the holder"))
+            .transpose()?;
         self.done(&HolderRequest::Shutdown { remove_state }, CALL)?;
         if let Some(process) = process {
             crate::frame::poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(CALL))?;
@@ -249,8 +305,14 @@ impl Changes {
     /// # Errors
     /// [`Error::HolderGone`] when the holder ended (or this side was too slow): open the host again and subscribe anew.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Change>> {
-        let gone = |reason: &str| Error::HolderGone { run_dir: self.run_dir.display().to_string(), reason: reason.into() };
-        match self.connection.wait(timeout.map(|timeout| Instant::now() + timeout)) {
+        let gone = |reason: &str| Error::HolderGone {
+            run_dir: self.run_dir.display().to_string(),
+            reason: reason.into(),
+        };
+        match self
+            .connection
+            .wait(timeout.map(|timeout| Instant::now() + timeout))
+        {
             Ok(Some(HolderReply::Change(change))) => Ok(Some(change)),
             Ok(Some(HolderReply::Error(error))) => Err(error),
             Ok(Some(other)) => Err(Error::Protocol(format!("{other:?}"))),

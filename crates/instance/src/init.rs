@@ -30,6 +30,7 @@ fn run(user_data: bool) -> Result<()> {
     let mut link = Connection::new(UnixStream::from(sys::inherited(sandbox::INIT_LINK)?))?;
     sys::block(&SIGNALS);
     sys::limit_processes(MAX_PROCESSES);
+    link.queue(&GuestMessage::Begun);
     let mut script = None;
     if user_data {
         match start_user_data() {
@@ -69,10 +70,18 @@ fn stop() -> Result<()> {
 
 fn start_user_data() -> Result<u32> {
     let bytes = std::fs::read(USER_DATA).trying("read the user data")?;
-    let (interpreter, argument) = shebang(&bytes).ok_or("its first line is not `#!` and the path of a program").trying("run the user data")?;
+    let (interpreter, argument) = shebang(&bytes)
+        .ok_or("its first line is not `#!` and the path of a program")
+        .trying("run the user data")?;
     let mut command = Command::new(&interpreter);
-    command.args(argument).arg(USER_DATA).stdin(Stdio::null()).current_dir("/");
-    let child = sys::with_empty_mask(&mut command).spawn().trying(format!("run the user data with {interpreter}"))?;
+    command
+        .args(argument)
+        .arg(USER_DATA)
+        .stdin(Stdio::null())
+        .current_dir("/");
+    let child = sys::with_empty_mask(&mut command)
+        .spawn()
+        .trying(format!("run the user data with {interpreter}"))?;
     Ok(child.id())
 }
 
@@ -82,7 +91,12 @@ fn shebang(script: &[u8]) -> Option<(String, Option<String>)> {
     let line = std::str::from_utf8(line.get(..line.len().min(255))?).ok()?.trim();
     let (interpreter, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let argument = argument.trim();
-    interpreter.starts_with('/').then(|| (interpreter.to_owned(), (!argument.is_empty()).then(|| argument.to_owned())))
+    interpreter.starts_with('/').then(|| {
+        (
+            interpreter.to_owned(),
+            (!argument.is_empty()).then(|| argument.to_owned()),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -91,10 +105,15 @@ mod tests {
 
     #[test]
     fn the_first_line_is_split_as_the_kernel_does() {
-        let split = |text: &str| shebang(text.as_bytes()).map(|(program, argument)| (program, argument.unwrap_or_default()));
+        let split = |text: &str| {
+            shebang(text.as_bytes()).map(|(program, argument)| (program, argument.unwrap_or_default()))
+        };
         let pair = |program: &str, argument: &str| Some((program.to_owned(), argument.to_owned()));
         assert_eq!(split("#!/bin/bash -xe \necho"), pair("/bin/bash", "-xe"));
-        assert_eq!(split("#! /usr/bin/env python3\r\nx"), pair("/usr/bin/env", "python3"));
+        assert_eq!(
+            split("#! /usr/bin/env python3\r\nx"),
+            pair("/usr/bin/env", "python3")
+        );
         assert_eq!(split("#!/bin/sh"), pair("/bin/sh", ""));
         assert_eq!(split("#cloud-config\n"), None);
         assert_eq!(split("#!\n"), None);

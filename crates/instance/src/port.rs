@@ -24,12 +24,18 @@ fn ip_batch(family: &str, lines: &str, lenient: bool) -> Result<()> {
     if output.status.success() || lenient {
         return Ok(());
     }
-    Err(Error::io("ip -batch", String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")))
+    Err(Error::io(
+        "ip -batch",
+        String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
+    ))
 }
 
 fn failed(port: &PortSpec) -> impl Fn(Error) -> Error {
     let port = port.id.clone();
-    move |error| Error::Port { port: port.clone(), reason: error.to_string() }
+    move |error| Error::Port {
+        port: port.clone(),
+        reason: error.to_string(),
+    }
 }
 
 /// Settings of a guest's namespace that stand before its first interface does.
@@ -43,12 +49,18 @@ pub(crate) fn prepare_guest(guest: &NetNamespace, fabric: &NetNamespace) -> Resu
                 return Err(Error::io(format!("set {path} to {value}"), error));
             }
         }
-        ip_batch("-0", "link set dev lo up\n", false)
+        // The loopback is bubblewrap's to bring up; done here as well, the one that comes second would fail.
+        Ok(())
     })
 }
 
 /// Makes the pair and configures the guest end. What is left of an earlier pair of the same id goes first.
-pub(crate) fn create(port: &PortSpec, guest: &NetNamespace, fabric: &NetNamespace, generation: u64) -> Result<PortReport> {
+pub(crate) fn create(
+    port: &PortSpec,
+    guest: &NetNamespace,
+    fabric: &NetNamespace,
+    generation: u64,
+) -> Result<PortReport> {
     let (host, name) = (port.host_name(), port.guest_name());
     delete(port)?;
     let add = format!(
@@ -58,18 +70,40 @@ pub(crate) fn create(port: &PortSpec, guest: &NetNamespace, fabric: &NetNamespac
         netns = guest.path(),
         id = port.id,
     );
-    ip_batch("-0", &add, false).and_then(|()| configure(port, None, guest, fabric)).map_err(failed(port)).inspect_err(|_| {
-        let _ = delete(port);
-    })?;
-    let index = sys::interface_index(&host).ok_or("it went again at once").trying(format!("find {host}")).map_err(failed(port))?;
-    Ok(PortReport { id: port.id.clone(), host_name: host, host_index: index, guest_name: name, mac: port.mac, generation })
+    ip_batch("-0", &add, false)
+        .and_then(|()| configure(port, None, guest, fabric))
+        .map_err(failed(port))
+        .inspect_err(|_| {
+            let _ = delete(port);
+        })?;
+    let index = sys::interface_index(&host)
+        .ok_or("it went again at once")
+        .trying(format!("find {host}"))
+        .map_err(failed(port))?;
+    Ok(PortReport {
+        id: port.id.clone(),
+        host_name: host,
+        host_index: index,
+        guest_name: name,
+        mac: port.mac,
+        generation,
+    })
 }
 
 /// Gives the guest end its addresses, routes and rules; `before` is what it had.
-pub(crate) fn configure(port: &PortSpec, before: Option<&PortSpec>, guest: &NetNamespace, fabric: &NetNamespace) -> Result<()> {
+pub(crate) fn configure(
+    port: &PortSpec,
+    before: Option<&PortSpec>,
+    guest: &NetNamespace,
+    fabric: &NetNamespace,
+) -> Result<()> {
     let batches = guest_network::batches(port, before);
     if before.is_some_and(|before| before.mtu != port.mtu) {
-        ip_batch("-0", &format!("link set dev {} mtu {}\n", port.host_name(), port.mtu), false)?;
+        ip_batch(
+            "-0",
+            &format!("link set dev {} mtu {}\n", port.host_name(), port.mtu),
+            false,
+        )?;
     }
     guest.within(fabric, || {
         ip_batch("-0", &batches.link, false)?;
@@ -95,7 +129,13 @@ pub(crate) fn delete(port: &PortSpec) -> Result<()> {
     if !stands(port) {
         return Ok(());
     }
-    ip_batch("-0", &format!("link del dev {}\n", port.host_name()), false).or_else(|error| if stands(port) { Err(failed(port)(error)) } else { Ok(()) })
+    ip_batch("-0", &format!("link del dev {}\n", port.host_name()), false).or_else(|error| {
+        if stands(port) {
+            Err(failed(port)(error))
+        } else {
+            Ok(())
+        }
+    })
 }
 
 /// Whether the host end is there; it goes with the guest end.
@@ -110,8 +150,10 @@ pub(crate) fn monitor(guest: &NetNamespace, fabric: &NetNamespace) -> Result<std
     guest.within(fabric, || {
         // Protocol 0 of this family: NETLINK_ROUTE.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).trying("open a netlink socket")?;
-        rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, RTMGRP_LINK)).trying("listen for changes of links")?;
+        let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)
+            .trying("open a netlink socket")?;
+        rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, RTMGRP_LINK))
+            .trying("listen for changes of links")?;
         Ok(socket)
     })
 }

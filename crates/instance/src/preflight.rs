@@ -4,7 +4,14 @@ use rustix::thread::UnshareFlags;
 use std::path::{Path, PathBuf};
 
 /// Where programs are looked for beyond PATH: an ordinary user's often lacks the sbin directories.
-const DIRECTORIES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const DIRECTORIES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// Finds a program.
 pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
@@ -12,8 +19,15 @@ pub(crate) fn program(name: &str, package: &str) -> Result<PathBuf> {
     std::env::split_paths(&path)
         .chain(DIRECTORIES.iter().map(PathBuf::from))
         .map(|directory| directory.join(name))
-        .find(|file| file.is_absolute() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file())
-        .ok_or_else(|| Error::MissingProgram { program: name.into(), package: package.into() })
+        .find(|file| {
+            file.is_absolute()
+                && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+                && file.is_file()
+        })
+        .ok_or_else(|| Error::MissingProgram {
+            program: name.into(),
+            package: package.into(),
+        })
 }
 
 /// bubblewrap.
@@ -27,7 +41,9 @@ pub(crate) fn iproute() -> Result<PathBuf> {
 }
 
 fn sysctl(name: &str) -> Option<String> {
-    std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok().map(|text| text.trim().to_owned())
+    std::fs::read_to_string(Path::new("/proc/sys").join(name))
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 /// The error for a namespace that was refused, with what to do on this host.
@@ -43,7 +59,12 @@ pub(crate) fn forbidden(what: &str, reason: impl std::fmt::Display) -> Error {
     } else {
         "inside a container, start it with user namespaces allowed (for Docker: `--security-opt seccomp=unconfined --privileged`); else run atoll as root"
     };
-    Error::NamespacesForbidden { uid: rustix::process::geteuid().as_raw(), what: what.into(), reason: reason.to_string(), remedy: remedy.into() }
+    Error::NamespacesForbidden {
+        uid: rustix::process::geteuid().as_raw(),
+        what: what.into(),
+        reason: reason.to_string(),
+        remedy: remedy.into(),
+    }
 }
 
 /// Checks the declared programs, and tries the namespaces in a child that ends at once.

@@ -7,13 +7,26 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HolderRequest {
     Hello,
-    Launch { spec: InstanceSpec, ports: Vec<PortSpec> },
-    Instance { id: String, call: ShimCall },
-    Stop { id: String, grace_ms: u64 },
-    Terminate { id: String },
+    Launch {
+        spec: InstanceSpec,
+        ports: Vec<PortSpec>,
+    },
+    Instance {
+        id: String,
+        call: ShimCall,
+    },
+    Stop {
+        id: String,
+        grace_ms: u64,
+    },
+    Terminate {
+        id: String,
+    },
     List,
     Subscribe,
-    Shutdown { remove_state: bool },
+    Shutdown {
+        remove_state: bool,
+    },
 }
 
 /// From the holder.
@@ -61,9 +74,14 @@ pub(crate) struct NumberedCall {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ShimMessage {
-    Hello { pid: u32 },
+    Hello {
+        pid: u32,
+    },
     Report(InstanceReport),
-    Answer { number: u64, result: Result<InstanceReport, Error> },
+    Answer {
+        number: u64,
+        result: Result<InstanceReport, Error>,
+    },
 }
 
 /// A command to run inside.
@@ -97,6 +115,8 @@ pub(crate) enum ExecOutput {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum GuestMessage {
+    /// Process 1 runs, in a sandbox that is whole.
+    Begun,
     UserData(UserDataStatus),
     Signal(GuestSignal),
 }

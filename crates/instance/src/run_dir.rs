@@ -17,7 +17,9 @@ impl RunDir {
     /// Makes the directory if it is not there; refuses one that others can reach or that belongs to somebody else.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         private_directory(path)?;
-        Ok(Self(path.canonicalize().trying(format!("open {}", path.display()))?))
+        Ok(Self(
+            path.canonicalize().trying(format!("open {}", path.display()))?,
+        ))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -34,17 +36,36 @@ impl RunDir {
 
     /// The instances that have a socket here, live or stale.
     pub(crate) fn shims(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(&self.0) else { return Vec::new() };
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".shim").map(str::to_owned)).collect()
+        let Ok(entries) = std::fs::read_dir(&self.0) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                entry
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".shim")
+                    .map(str::to_owned)
+            })
+            .collect()
     }
 
     /// Waits for a lock; it lasts as long as the descriptor.
     pub(crate) fn lock(&self, name: &str, wait: bool) -> Result<Option<OwnedFd>> {
         let path = self.0.join(name);
         loop {
-            let file = rustix::fs::open(&path, OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from(0o600))
-                .trying(format!("open {}", path.display()))?;
-            let how = if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
+            let file = rustix::fs::open(
+                &path,
+                OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                Mode::from(0o600),
+            )
+            .trying(format!("open {}", path.display()))?;
+            let how = if wait {
+                FlockOperation::LockExclusive
+            } else {
+                FlockOperation::NonBlockingLockExclusive
+            };
             match rustix::fs::flock(&file, how) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::AGAIN) => return Ok(None),
@@ -74,14 +95,23 @@ impl RunDir {
 /// Makes a directory of mode 0700, or checks that it is one of ours.
 pub(crate) fn private_directory(path: &Path) -> Result<()> {
     let shown = path.display();
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).trying(format!("make directory {shown}"))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .trying(format!("make directory {shown}"))?;
     let found = std::fs::metadata(path).trying(format!("look at {shown}"))?;
     let me = rustix::process::geteuid().as_raw();
     if found.uid() != me {
-        return Err(Error::Invalid { what: "directory".into(), value: shown.to_string(), expected: format!("one that belongs to uid {me}, not to {}", found.uid()) });
+        return Err(Error::Invalid {
+            what: "directory".into(),
+            value: shown.to_string(),
+            expected: format!("one that belongs to uid {me}, not to {}", found.uid()),
+        });
     }
     if found.mode() & 0o077 != 0 {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).trying(format!("set the mode of {shown}"))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+            .trying(format!("set the mode of {shown}"))?;
     }
     Ok(())
 }
@@ -92,11 +122,21 @@ fn short(path: &Path) -> Result<(PathBuf, Option<OwnedFd>)> {
         return Ok((path.to_owned(), None));
     }
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::Invalid { what: "socket path".into(), value: path.display().to_string(), expected: "a file in a directory".into() });
+        return Err(Error::Invalid {
+            what: "socket path".into(),
+            value: path.display().to_string(),
+            expected: "a file in a directory".into(),
+        });
     };
-    let directory = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .trying(format!("open {}", directory.display()))?;
-    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(OsStr::new(name));
+    let directory = rustix::fs::open(
+        directory,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .trying(format!("open {}", directory.display()))?;
+    let short = Path::new("/proc/self/fd")
+        .join(directory.as_raw_fd().to_string())
+        .join(OsStr::new(name));
     Ok((short, Some(directory)))
 }
 
@@ -110,8 +150,11 @@ pub(crate) fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
     }
     let (address, _directory) = short(path)?;
     let listener = UnixListener::bind(&address).trying(format!("listen at {shown}"))?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).trying(format!("set the mode of {shown}"))?;
-    listener.set_nonblocking(true).trying("set a socket non-blocking")?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .trying(format!("set the mode of {shown}"))?;
+    listener
+        .set_nonblocking(true)
+        .trying("set a socket non-blocking")?;
     Ok(listener)
 }
 
@@ -126,7 +169,11 @@ pub(crate) fn same_user(stream: &UnixStream) -> Result<u32> {
     let peer = rustix::net::sockopt::socket_peercred(stream).trying("ask who connects")?;
     let me = rustix::process::geteuid();
     if peer.uid != me {
-        return Err(Error::Protocol(format!("a connection from uid {}, only {} may", peer.uid.as_raw(), me.as_raw())));
+        return Err(Error::Protocol(format!(
+            "a connection from uid {}, only {} may",
+            peer.uid.as_raw(),
+            me.as_raw()
+        )));
     }
     Ok(peer.pid.as_raw_pid() as u32)
 }

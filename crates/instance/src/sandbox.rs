@@ -3,7 +3,9 @@
 //! The shim makes the user namespace itself and starts bubblewrap in it as its root. So the sandbox's users can be a range of ids that nobody else on the
 //! host has (as root; an ordinary user has only its own id to give), and policies that forbid unprivileged user namespaces do not stop root.
 //! bubblewrap then makes the other namespaces; they belong to that user namespace, which is what makes `ip_forward` and nft rules settable inside.
+use crate::frame::Connection;
 use crate::namespace::{NetNamespace, map_users};
+use crate::protocol::GuestMessage;
 use crate::state_dir::{InstanceDir, PRIVATE, Stored, write_managed};
 use crate::{Error, InstanceKind, Result, error::Trying, guest_network, preflight, sys};
 use rustix::fs::{Mode, OFlags};
@@ -59,12 +61,50 @@ pub(crate) const CAPABILITIES: [(&str, CapabilitySet); 13] = [
 
 /// Files and directories of the host's /etc that are seen inside, read-only, where the host has them. Nothing here is secret or tells of the host's users.
 const ETC: [&str; 34] = [
-    "alternatives", "bash.bashrc", "bash_completion.d", "bindresvport.blacklist", "ca-certificates", "ca-certificates.conf", "crypto-policies", "debian_version",
-    "ethertypes", "gai.conf", "host.conf", "inputrc", "iproute2", "issue", "java-17-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime",
-    "locale.alias", "lsb-release", "magic", "mime.types", "netconfig", "networks", "os-release", "perl", "profile", "protocols", "python3", "rpc", "services", "terminfo", "timezone",
+    "alternatives",
+    "bash.bashrc",
+    "bash_completion.d",
+    "bindresvport.blacklist",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "ethertypes",
+    "gai.conf",
+    "host.conf",
+    "inputrc",
+    "iproute2",
+    "issue",
+    "java-17-openjdk",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "locale.alias",
+    "lsb-release",
+    "magic",
+    "mime.types",
+    "netconfig",
+    "networks",
+    "os-release",
+    "perl",
+    "profile",
+    "protocols",
+    "python3",
+    "rpc",
+    "services",
+    "terminfo",
+    "timezone",
 ];
 /// Directories of certificates: named one by one, since /etc/ssl/private is among their neighbours.
-const CERTIFICATES: [&str; 6] = ["ssl/certs", "ssl/openssl.cnf", "pki/tls/certs", "pki/tls/openssl.cnf", "pki/ca-trust/extracted", "nftables.conf"];
+const CERTIFICATES: [&str; 6] = [
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "pki/tls/certs",
+    "pki/tls/openssl.cnf",
+    "pki/ca-trust/extracted",
+    "nftables.conf",
+];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\nec2-user:x:1000:1000:EC2 Default User:/home/ec2-user:/bin/bash\n";
 const GROUP: &str = "root:x:0:\ndaemon:x:1:\nadm:x:4:\ntty:x:5:\nnogroup:x:65534:\nec2-user:x:1000:\n";
@@ -75,11 +115,17 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nnetworks:
 pub(crate) fn stage(instance: &InstanceDir) -> Result<()> {
     let clone = |path: &Path| {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        rustix::mount::open_tree(rustix::fs::CWD, path, flags).trying(format!("take {} along", path.display()))
+        rustix::mount::open_tree(rustix::fs::CWD, path, flags)
+            .trying(format!("take {} along", path.display()))
     };
     sys::unshare(UnshareFlags::NEWNS).map_err(|error| preflight::forbidden("mount namespaces", error))?;
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).trying("make mounts private")?;
-    let program = clone(Path::new("/proc/self/exe")).or_else(|_| std::fs::File::open("/proc/self/exe").map(OwnedFd::from).trying("open this program"))?;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .trying("make mounts private")?;
+    let program = clone(Path::new("/proc/self/exe")).or_else(|_| {
+        std::fs::File::open("/proc/self/exe")
+            .map(OwnedFd::from)
+            .trying("open this program")
+    })?;
     let program_is_tree = rustix::fs::fcntl_getfl(&program).is_ok_and(|flags| flags.contains(OFlags::PATH));
     let trees = [
         (clone(instance.path())?, STAGED_STATE),
@@ -87,7 +133,14 @@ pub(crate) fn stage(instance: &InstanceDir) -> Result<()> {
         (clone(&instance.join("etc"))?, STAGED_ETC),
         (clone(&instance.join("guest"))?, STAGED_GUEST),
     ];
-    rustix::mount::mount("tmpfs", STAGE, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755").trying("mount the stage")?;
+    rustix::mount::mount(
+        "tmpfs",
+        STAGE,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        c"mode=0755",
+    )
+    .trying("mount the stage")?;
     for (tree, place) in trees {
         std::fs::create_dir(place).trying("make the stage")?;
         attach(&tree, place)?;
@@ -99,14 +152,26 @@ pub(crate) fn stage(instance: &InstanceDir) -> Result<()> {
         rustix::mount::mount_remount(STAGED_PROGRAM, flags, c"").trying("make this program read-only")?;
     } else {
         // The file was replaced while it ran: what runs is copied.
-        std::io::copy(&mut std::fs::File::from(program), &mut std::fs::File::create(STAGED_PROGRAM).trying("copy this program")?).trying("copy this program")?;
-        std::fs::set_permissions(STAGED_PROGRAM, std::fs::Permissions::from_mode(0o555)).trying("copy this program")?;
+        std::io::copy(
+            &mut std::fs::File::from(program),
+            &mut std::fs::File::create(STAGED_PROGRAM).trying("copy this program")?,
+        )
+        .trying("copy this program")?;
+        std::fs::set_permissions(STAGED_PROGRAM, std::fs::Permissions::from_mode(0o555))
+            .trying("copy this program")?;
     }
     Ok(())
 }
 
 fn attach(tree: &OwnedFd, place: &str) -> Result<()> {
-    rustix::mount::move_mount(tree, "", rustix::fs::CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).trying(format!("attach {place}"))
+    rustix::mount::move_mount(
+        tree,
+        "",
+        rustix::fs::CWD,
+        place,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .trying(format!("attach {place}"))
 }
 
 /// A sandbox that stands, before or after its first command.
@@ -121,7 +186,7 @@ pub(crate) struct Sandbox {
     /// What process 1 and its children write.
     pub(crate) console: OwnedFd,
     /// The other end of init's socket.
-    pub(crate) link: UnixStream,
+    link: UnixStream,
     /// A byte in it lets the first command begin.
     gate: Option<OwnedFd>,
 }
@@ -140,13 +205,25 @@ impl Sandbox {
         let (link, link_inside) = UnixStream::pair().trying(what)?;
         // Else /dev/stdout could not be opened again inside.
         if stored.uid_base != 0 {
-            let owner = (Some(rustix::fs::Uid::from_raw(stored.uid_base)), Some(rustix::fs::Gid::from_raw(stored.uid_base)));
+            let owner = (
+                Some(rustix::fs::Uid::from_raw(stored.uid_base)),
+                Some(rustix::fs::Gid::from_raw(stored.uid_base)),
+            );
             rustix::fs::fchown(&console_inside, owner.0, owner.1).trying(what)?;
         }
         let mut command = bubblewrap_command(&program, stored, user_data);
         let pid = match sys::fork()? {
             sys::Fork::Child => {
-                let error = child(&mut command, ready_child, &console_inside, [(link_inside.as_raw_fd(), INIT_LINK), (info_inside.as_raw_fd(), INFO), (gate_inside.as_raw_fd(), BLOCK)]);
+                let error = child(
+                    &mut command,
+                    ready_child,
+                    &console_inside,
+                    [
+                        (link_inside.as_raw_fd(), INIT_LINK),
+                        (info_inside.as_raw_fd(), INFO),
+                        (gate_inside.as_raw_fd(), BLOCK),
+                    ],
+                );
                 eprintln!("{error}");
                 sys::exit_now(125)
             }
@@ -158,34 +235,97 @@ impl Sandbox {
             sys::kill(pid, libc::SIGKILL, false);
             sys::wait_exit(pid);
             let mut said = Vec::new();
-            let _ = std::fs::File::from(console.try_clone().unwrap_or_else(|_| ready.into())).take(4096).read_to_end(&mut said);
+            let _ = std::fs::File::from(console.try_clone().unwrap_or_else(|_| ready.into()))
+                .take(4096)
+                .read_to_end(&mut said);
             let said = String::from_utf8_lossy(&said);
             let said = said.trim();
-            if said.is_empty() { error } else { Error::Start { id: stored.spec.id.clone(), reason: said.replace('\n', "; ") } }
+            if said.is_empty() {
+                error
+            } else {
+                Error::Start {
+                    id: stored.spec.id.clone(),
+                    reason: said.replace('\n', "; "),
+                }
+            }
         })?;
-        link.set_nonblocking(true).trying(what)?;
         rustix::io::ioctl_fionbio(&console, true).trying(what)?;
-        Ok(Self { pid, process, init, init_process, net, console, link, gate: Some(gate) })
+        Ok(Self {
+            pid,
+            process,
+            init,
+            init_process,
+            net,
+            console,
+            link,
+            gate: Some(gate),
+        })
     }
 
-    fn follow(pid: Pid, stored: &Stored, ready: &mut UnixStream, info: OwnedFd) -> Result<(u32, OwnedFd, OwnedFd, NetNamespace)> {
+    fn follow(
+        pid: Pid,
+        stored: &Stored,
+        ready: &mut UnixStream,
+        info: OwnedFd,
+    ) -> Result<(u32, OwnedFd, OwnedFd, NetNamespace)> {
         let mut byte = [0];
-        ready.read_exact(&mut byte).map_err(|_| preflight::forbidden("user namespaces", "the child ended"))?;
+        ready
+            .read_exact(&mut byte)
+            .map_err(|_| preflight::forbidden("user namespaces", "the child ended"))?;
         map_users(pid, stored.uid_base, stored.uid_count)?;
         std::io::Write::write_all(ready, &byte).trying("let a sandbox go on")?;
         let init = read_info(&info)?;
         let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).trying("watch a sandbox")?;
-        let number = i32::try_from(init).ok().and_then(Pid::from_raw).ok_or("not a process id").trying("find process 1 of a sandbox")?;
-        let init_process = rustix::process::pidfd_open(number, PidfdFlags::empty()).trying("watch process 1 of a sandbox")?;
+        let number = i32::try_from(init)
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or("not a process id")
+            .trying("find process 1 of a sandbox")?;
+        let init_process = rustix::process::pidfd_open(number, PidfdFlags::empty())
+            .trying("watch process 1 of a sandbox")?;
         Ok((init, process, init_process, NetNamespace::of(init)?))
     }
 
-    /// Lets the first command begin.
-    pub(crate) fn go(&mut self) -> Result<()> {
-        match self.gate.take() {
-            Some(gate) => rustix::io::write(gate, b"g").map(drop).trying("let process 1 begin"),
-            None => Ok(()),
+    /// Lets bubblewrap finish the sandbox and begin process 1; returns init's socket once it has said that it runs.
+    pub(crate) fn go(&mut self, id: &str) -> Result<Connection> {
+        // bubblewrap mounts only after the gate: what fails there is on its standard error.
+        let gate = self
+            .gate
+            .take()
+            .ok_or("it was opened before")
+            .trying("open the gate of a sandbox")?;
+        let mut link = Connection::new(self.link.try_clone().trying("hear from process 1")?)?;
+        let begun = match rustix::io::write(gate, b"g") {
+            Ok(_) => link.wait(Some(Instant::now() + START_DEADLINE)),
+            Err(_) => Ok(None),
+        };
+        match begun {
+            Ok(Some(GuestMessage::Begun)) => Ok(link),
+            Ok(_) => {
+                let reason = self
+                    .last_words()
+                    .unwrap_or_else(|| "it ended before process 1 began".into());
+                Err(Error::Start {
+                    id: id.into(),
+                    reason,
+                })
+            }
+            Err(Error::Deadline { .. }) => Err(Error::Deadline {
+                what: "the start of process 1".into(),
+                seconds: START_DEADLINE.as_secs(),
+            }),
+            Err(error) => Err(error),
         }
+    }
+
+    /// What is on the console of a sandbox that failed, and how bubblewrap ended.
+    fn last_words(&self) -> Option<String> {
+        let mut said = [0_u8; 4096];
+        let length = rustix::io::read(&self.console, &mut said).unwrap_or(0);
+        let said = String::from_utf8_lossy(said.get(..length).unwrap_or_default())
+            .trim()
+            .replace('\n', "; ");
+        (!said.is_empty()).then_some(said)
     }
 
     /// Ends everything inside at once.
@@ -203,15 +343,23 @@ impl Sandbox {
 /// In the forked child: a user namespace, its root, and bubblewrap in it. Returns only what went wrong.
 fn child(command: &mut Command, ready: UnixStream, console: &OwnedFd, places: [(i32, i32); 3]) -> Error {
     let begin = || -> Result<UnixStream> {
-        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).trying("open /dev/null")?.into_raw_fd();
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .trying("open /dev/null")?
+            .into_raw_fd();
         let console = console.as_raw_fd();
-        let mut all = vec![(null, 0), (console, 1), (console, 2), (ready.into_raw_fd(), READY)];
+        let mut all = vec![
+            (null, 0),
+            (console, 1),
+            (console, 2),
+            (ready.into_raw_fd(), READY),
+        ];
         all.extend(places);
         sys::place(&all)?;
         sys::close_from(READY as u32 + 1);
         let mut ready = UnixStream::from(sys::inherited(READY)?);
         let _ = rustix::thread::set_thread_groups(&[]);
-        sys::unshare(UnshareFlags::NEWUSER).map_err(|error| preflight::forbidden("user namespaces", error))?;
+        sys::unshare(UnshareFlags::NEWUSER)
+            .map_err(|error| preflight::forbidden("user namespaces", error))?;
         let mut byte = [0];
         std::io::Write::write_all(&mut ready, b"r").trying("tell the shim")?;
         ready.read_exact(&mut byte).trying("wait for the shim")?;
@@ -238,9 +386,15 @@ fn read_info(info: &OwnedFd) -> Result<u32> {
     let deadline = Instant::now() + START_DEADLINE;
     let mut text = Vec::new();
     loop {
-        let late = || Error::Deadline { what: "the start of bubblewrap".into(), seconds: START_DEADLINE.as_secs() };
+        let late = || Error::Deadline {
+            what: "the start of bubblewrap".into(),
+            seconds: START_DEADLINE.as_secs(),
+        };
         let left = deadline.checked_duration_since(Instant::now()).ok_or_else(late)?;
-        crate::frame::poll(&mut [rustix::event::PollFd::new(info, rustix::event::PollFlags::IN)], Some(left))?;
+        crate::frame::poll(
+            &mut [rustix::event::PollFd::new(info, rustix::event::PollFlags::IN)],
+            Some(left),
+        )?;
         let mut bytes = [0_u8; 1024];
         let length = rustix::io::read(info, &mut bytes).trying("read from bubblewrap")?;
         text.extend_from_slice(bytes.get(..length).unwrap_or_default());
@@ -248,7 +402,10 @@ fn read_info(info: &OwnedFd) -> Result<u32> {
             return Ok(info.child_pid);
         }
         if length == 0 || text.len() > 8192 {
-            return Err(Error::io("start bubblewrap", "it ended before the sandbox was made"));
+            return Err(Error::io(
+                "start bubblewrap",
+                "it ended before the sandbox was made",
+            ));
         }
     }
 }
@@ -267,14 +424,27 @@ fn write_files(stored: &Stored, state: &InstanceDir) -> Result<()> {
 /// Those that change with the ports.
 pub(crate) fn write_network_files(stored: &Stored, state: &InstanceDir) -> Result<()> {
     let spec = &stored.spec;
-    write_managed(state.path(), "resolv.conf", &guest_network::resolv_conf(&stored.ports, spec.search_domain.as_deref()), stored.uid_base)?;
-    write_managed(state.path(), "hosts", &guest_network::hosts(&stored.ports, &spec.hostname), stored.uid_base)
+    write_managed(
+        state.path(),
+        "resolv.conf",
+        &guest_network::resolv_conf(&stored.ports, spec.search_domain.as_deref()),
+        stored.uid_base,
+    )?;
+    write_managed(
+        state.path(),
+        "hosts",
+        &guest_network::hosts(&stored.ports, &spec.hostname),
+        stored.uid_base,
+    )
 }
 
 /// The environment inside.
 pub(crate) fn environment(stored: &Stored) -> Vec<(String, String)> {
     let usual = [
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/aws/bin"),
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/aws/bin",
+        ),
         ("HOME", "/root"),
         ("USER", "root"),
         ("LOGNAME", "root"),
@@ -285,13 +455,27 @@ pub(crate) fn environment(stored: &Stored) -> Vec<(String, String)> {
         InstanceKind::Instance => Some(("ATOLL_INSTANCE_ID".to_owned(), stored.spec.id.clone())),
         InstanceKind::Internet => None,
     };
-    usual.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(own).chain(stored.spec.env.iter().cloned()).collect()
+    usual
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
+        .chain(own)
+        .chain(stored.spec.env.iter().cloned())
+        .collect()
 }
 
 fn bubblewrap_command(program: &Path, stored: &Stored, user_data: bool) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
-    command.args(["--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session", "--as-pid-1"]);
+    command.args([
+        "--unshare-net",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",
+    ]);
     command.args(["--hostname", &stored.spec.hostname]);
     command.args(["--info-fd", &INFO.to_string(), "--block-fd", &BLOCK.to_string()]);
     command.args(["--cap-drop", "ALL"]);
@@ -306,7 +490,22 @@ fn bubblewrap_command(program: &Path, stored: &Stored, user_data: bool) -> Comma
             Err(_) => drop(command.args(["--ro-bind-try", &path, &path])),
         }
     }
-    command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/run", "--dir", "/run/lock", "--dir", "/etc", "--dir", "/opt", "--dir", "/mnt"]);
+    command.args([
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--tmpfs",
+        "/run",
+        "--dir",
+        "/run/lock",
+        "--dir",
+        "/etc",
+        "--dir",
+        "/opt",
+        "--dir",
+        "/mnt",
+    ]);
     for name in ETC.into_iter().chain(CERTIFICATES) {
         let path = format!("/etc/{name}");
         command.args(["--ro-bind-try", &path, &path]);
@@ -314,11 +513,28 @@ fn bubblewrap_command(program: &Path, stored: &Stored, user_data: bool) -> Comma
     for (name, _) in PRIVATE {
         command.args(["--bind", &format!("{STAGED_FS}/{name}"), &format!("/{name}")]);
     }
-    for name in ["passwd", "group", "nsswitch.conf", "hostname", "hosts", "resolv.conf"] {
+    for name in [
+        "passwd",
+        "group",
+        "nsswitch.conf",
+        "hostname",
+        "hosts",
+        "resolv.conf",
+    ] {
         command.args(["--bind", &format!("{STAGED_ETC}/{name}"), &format!("/etc/{name}")]);
     }
     command.args(["--symlink", "/proc/self/mounts", "/etc/mtab"]);
-    command.args(["--ro-bind", STAGED_PROGRAM, PROGRAM, "--ro-bind", STAGED_PROGRAM, "/opt/aws/bin/cfn-signal", "--ro-bind", STAGED_GUEST, "/run/atoll"]);
+    command.args([
+        "--ro-bind",
+        STAGED_PROGRAM,
+        PROGRAM,
+        "--ro-bind",
+        STAGED_PROGRAM,
+        "/opt/aws/bin/cfn-signal",
+        "--ro-bind",
+        STAGED_GUEST,
+        "/run/atoll",
+    ]);
     command.args(["--chdir", "/", "--clearenv"]);
     for (name, value) in environment(stored) {
         command.args(["--setenv", &name, &value]);
@@ -333,7 +549,12 @@ fn bubblewrap_command(program: &Path, stored: &Stored, user_data: bool) -> Comma
 /// Moves this process into all namespaces of a sandbox.
 pub(crate) fn join(init: u32, process: impl AsFd) -> Result<()> {
     use rustix::thread::{ThreadNameSpaceType as Kind, move_into_thread_name_spaces};
-    let mut kinds = Kind::USER | Kind::MOUNT | Kind::PROCESS_ID | Kind::NETWORK | Kind::INTER_PROCESS_COMMUNICATION | Kind::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    let mut kinds = Kind::USER
+        | Kind::MOUNT
+        | Kind::PROCESS_ID
+        | Kind::NETWORK
+        | Kind::INTER_PROCESS_COMMUNICATION
+        | Kind::HOST_NAME_AND_NIS_DOMAIN_NAME;
     // bubblewrap only tries this one.
     if crate::namespace::differs(init as i32, "cgroup") {
         kinds |= Kind::CONTROL_GROUP;

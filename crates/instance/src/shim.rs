@@ -8,7 +8,10 @@ use crate::namespace::NetNamespace;
 use crate::protocol::{GuestMessage, GuestReply, NumberedCall, ShimCall, ShimMessage, ShimOpening};
 use crate::sandbox::{self, Sandbox};
 use crate::state_dir::{InstanceDir, StateDir, Stored};
-use crate::{Error, InstanceReport, InstanceState, PortSpec, Result, UserDataStatus, error::Trying, exec_session, port, run_dir, sys};
+use crate::{
+    Error, InstanceReport, InstanceState, PortSpec, Result, UserDataStatus, error::Trying, exec_session,
+    port, run_dir, sys,
+};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 use std::ffi::OsString;
@@ -36,7 +39,11 @@ pub fn main(args: &[OsString]) -> i32 {
     let done = match args {
         [staged] if staged == "--staged" => Shim::open().and_then(|mut shim| shim.run()),
         [state, id] => enter_stage(Path::new(state), &id.to_string_lossy()),
-        _ => Err(Error::Invalid { what: "arguments of shim".into(), value: format!("{args:?}"), expected: "STATE_DIR ID".into() }),
+        _ => Err(Error::Invalid {
+            what: "arguments of shim".into(),
+            value: format!("{args:?}"),
+            expected: "STATE_DIR ID".into(),
+        }),
     };
     match done {
         Ok(()) => 0,
@@ -53,10 +60,15 @@ fn enter_stage(state: &Path, id: &str) -> Result<()> {
     let staged = sandbox::stage(&directory);
     let Err(error) = staged else {
         // Started again from the read-only copy, so that what later joins the sandbox was never started from a writable file.
-        return Err(std::process::Command::new(sandbox::STAGED_PROGRAM).args(["shim", "--staged"]).exec()).trying("start the staged shim");
+        return Err(std::process::Command::new(sandbox::STAGED_PROGRAM)
+            .args(["shim", "--staged"])
+            .exec())
+        .trying("start the staged shim");
     };
     let mut report = directory.status(&directory.spec()?.spec);
-    report.state = InstanceState::Exited { reason: error.to_string() };
+    report.state = InstanceState::Exited {
+        reason: error.to_string(),
+    };
     directory.write_status(&report)?;
     Err(error)
 }
@@ -115,7 +127,9 @@ enum Token {
 impl Shim {
     fn open() -> Result<Self> {
         let listener = UnixListener::from(sys::inherited(LISTENER)?);
-        listener.set_nonblocking(true).trying("set a socket non-blocking")?;
+        listener
+            .set_nonblocking(true)
+            .trying("set a socket non-blocking")?;
         let state = InstanceDir::at(sandbox::STAGED_STATE);
         let stored = state.spec()?;
         let report = state.status(&stored.spec);
@@ -149,13 +163,15 @@ impl Shim {
         self.accept();
         self.openings();
         if let Err(error) = self.boot() {
-            return self.finish(InstanceState::Exited { reason: error.to_string() });
+            return self.finish(InstanceState::Exited {
+                reason: error.to_string(),
+            });
         }
         loop {
-            self.wait()?;
             if let Some(state) = self.step() {
                 return self.finish(state);
             }
+            self.wait()?;
         }
     }
 
@@ -163,7 +179,9 @@ impl Shim {
     fn boot(&mut self) -> Result<()> {
         self.report.state = InstanceState::Starting;
         self.report.boots += 1;
-        self.report.boot_time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.report.boot_time = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         self.report.problem = None;
         // Marked as begun before it begins: a crash in between runs it no second time.
         let user_data = self.report.user_data_status == UserDataStatus::Pending;
@@ -173,23 +191,38 @@ impl Shim {
             self.report.user_data_status = UserDataStatus::Exited(128 + libc::SIGKILL);
         }
         self.publish()?;
-        if self.report.boots == 1 && self.stored.spec.user_data.as_ref().is_some_and(|data| !data.starts_with(b"#!")) {
-            self.console.note("the user data does not begin with #!: it is not run");
+        if self.report.boots == 1
+            && self
+                .stored
+                .spec
+                .user_data
+                .as_ref()
+                .is_some_and(|data| !data.starts_with(b"#!"))
+        {
+            self.console
+                .note("the user data does not begin with #!: it is not run");
         }
         let mut sandbox = Sandbox::start(&self.stored, user_data)?;
-        let ready = self.connect_network(&sandbox).and_then(|()| sandbox.go());
-        if let Err(error) = ready {
-            sandbox.kill();
-            sys::wait_exit(sandbox.pid);
-            self.delete_ports();
-            return Err(error);
+        match self
+            .connect_network(&sandbox)
+            .and_then(|()| sandbox.go(&self.stored.spec.id))
+        {
+            Ok(link) => self.link = Some(link),
+            Err(error) => {
+                sandbox.kill();
+                sys::wait_exit(sandbox.pid);
+                self.delete_ports();
+                return Err(error);
+            }
         }
         self.report.init_pid = Some(sandbox.init);
-        self.link = Some(Connection::new(sandbox.link.try_clone().trying("watch init")?)?);
         self.console_open = true;
         self.sandbox = Some(sandbox);
         self.report.state = InstanceState::Running;
-        self.publish()
+        self.publish()?;
+        // What came together with init's first word is not announced by poll again.
+        self.guest_messages();
+        Ok(())
     }
 
     fn connect_network(&mut self, sandbox: &Sandbox) -> Result<()> {
@@ -197,7 +230,9 @@ impl Shim {
         self.report.ports.clear();
         for spec in &self.stored.ports {
             self.generation += 1;
-            self.report.ports.push(port::create(spec, &sandbox.net, &self.fabric, self.generation)?);
+            self.report
+                .ports
+                .push(port::create(spec, &sandbox.net, &self.fabric, self.generation)?);
         }
         self.monitor = Some(port::monitor(&sandbox.net, &self.fabric)?);
         Ok(())
@@ -216,15 +251,23 @@ impl Shim {
     fn publish(&mut self) -> Result<()> {
         self.state.write_status(&self.report)?;
         let message = ShimMessage::Report(self.report.clone());
-        self.controls.iter_mut().for_each(|control| control.connection.queue(&message));
+        self.controls
+            .iter_mut()
+            .for_each(|control| control.connection.queue(&message));
         Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {
-        let mut watched: Vec<(Token, BorrowedFd<'_>, bool)> =
-            vec![(Token::Listener, self.listener.as_fd(), false), (Token::GuestListener, self.guest_listener.as_fd(), false)];
+        let mut watched: Vec<(Token, BorrowedFd<'_>, bool)> = vec![
+            (Token::Listener, self.listener.as_fd(), false),
+            (Token::GuestListener, self.guest_listener.as_fd(), false),
+        ];
         for (n, control) in self.controls.iter().enumerate() {
-            watched.push((Token::Control(n), control.connection.as_fd(), control.connection.wants_write()));
+            watched.push((
+                Token::Control(n),
+                control.connection.as_fd(),
+                control.connection.wants_write(),
+            ));
         }
         for (n, opening) in self.openings.iter().enumerate() {
             watched.push((Token::Opening(n), opening.as_fd(), false));
@@ -247,14 +290,34 @@ impl Shim {
         if let Some(monitor) = &self.monitor {
             watched.push((Token::Monitor, monitor.as_fd(), false));
         }
-        let flags = |write| if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-        let mut polled: Vec<PollFd<'_>> = watched.iter().map(|(_, descriptor, write)| PollFd::from_borrowed_fd(*descriptor, flags(*write))).collect();
+        let flags = |write| {
+            if write {
+                PollFlags::IN | PollFlags::OUT
+            } else {
+                PollFlags::IN
+            }
+        };
+        let mut polled: Vec<PollFd<'_>> = watched
+            .iter()
+            .map(|(_, descriptor, write)| PollFd::from_borrowed_fd(*descriptor, flags(*write)))
+            .collect();
         let now = Instant::now();
-        let repair = self.repair_due.then(|| self.repaired.map_or(now, |last| last + REPAIR_EVERY));
+        let repair = self
+            .repair_due
+            .then(|| self.repaired.map_or(now, |last| last + REPAIR_EVERY));
         let kill = self.ending.as_ref().and_then(|ending| ending.kill_at);
-        let timeout = repair.into_iter().chain(kill).min().map(|at| at.saturating_duration_since(now));
+        let timeout = repair
+            .into_iter()
+            .chain(kill)
+            .min()
+            .map(|at| at.saturating_duration_since(now));
         frame::poll(&mut polled, timeout)?;
-        let ready: Vec<(Token, PollFlags)> = watched.iter().map(|(token, ..)| *token).zip(polled.iter().map(PollFd::revents)).filter(|(_, flags)| !flags.is_empty()).collect();
+        let ready: Vec<(Token, PollFlags)> = watched
+            .iter()
+            .map(|(token, ..)| *token)
+            .zip(polled.iter().map(PollFd::revents))
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect();
         for (token, flags) in ready {
             self.attend(token, flags);
         }
@@ -302,7 +365,10 @@ impl Shim {
                 sandbox.kill();
             }
         }
-        let ended = self.sandbox.as_ref().and_then(|sandbox| sys::reap(Some(sandbox.pid)));
+        let ended = self
+            .sandbox
+            .as_ref()
+            .and_then(|sandbox| sys::reap(Some(sandbox.pid)));
         ended.and_then(|(_, code)| self.ended(code))
     }
 
@@ -321,7 +387,9 @@ impl Shim {
         match self.ending.take() {
             Some(ending) if ending.reboot && !ending.terminate => {
                 let done = self.boot();
-                let state = done.as_ref().err().map(|error| InstanceState::Exited { reason: error.to_string() });
+                let state = done.as_ref().err().map(|error| InstanceState::Exited {
+                    reason: error.to_string(),
+                });
                 for (control, number) in ending.waiting {
                     self.answer(control, number, done.clone());
                 }
@@ -331,7 +399,9 @@ impl Shim {
             Some(_) => Some(InstanceState::Stopped),
             // Process 1 ends so when it is asked to from inside: an instance that shuts itself down.
             None if code == 0 => Some(InstanceState::Stopped),
-            None => Some(InstanceState::Exited { reason: format!("the sandbox ended with status {code}") }),
+            None => Some(InstanceState::Exited {
+                reason: format!("the sandbox ended with status {code}"),
+            }),
         }
     }
 
@@ -379,20 +449,33 @@ impl Shim {
                 Ok(None) if connection.is_open() => self.openings.push(connection),
                 Ok(None) => {}
                 Ok(Some(ShimOpening::Control)) => {
-                    connection.queue(&ShimMessage::Hello { pid: std::process::id() });
+                    connection.queue(&ShimMessage::Hello {
+                        pid: std::process::id(),
+                    });
                     connection.queue(&ShimMessage::Report(self.report.clone()));
                     self.next_id += 1;
-                    self.controls.push(Control { id: self.next_id, connection });
+                    self.controls.push(Control {
+                        id: self.next_id,
+                        connection,
+                    });
                 }
                 Ok(Some(ShimOpening::Exec(request))) => {
                     let started = match &self.sandbox {
                         None => Err(Error::NotRunning(self.report.id.clone())),
-                        Some(_) if self.commands.len() >= MAX_COMMANDS => {
-                            Err(Error::TooMany { what: "commands in one instance".into(), have: self.commands.len(), most: MAX_COMMANDS })
-                        }
+                        Some(_) if self.commands.len() >= MAX_COMMANDS => Err(Error::TooMany {
+                            what: "commands in one instance".into(),
+                            have: self.commands.len(),
+                            most: MAX_COMMANDS,
+                        }),
                         Some(sandbox) => exec_session::start(&mut connection, request, sandbox, &self.stored),
                     };
-                    let watched = started.and_then(|pid| Ok((pid, rustix::process::pidfd_open(pid, PidfdFlags::empty()).trying("watch a command")?)));
+                    let watched = started.and_then(|pid| {
+                        Ok((
+                            pid,
+                            rustix::process::pidfd_open(pid, PidfdFlags::empty())
+                                .trying("watch a command")?,
+                        ))
+                    });
                     match watched {
                         Ok(watched) => self.commands.push(watched),
                         Err(error) => connection.queue(&crate::protocol::ExecOutput::Failed(error)),
@@ -453,7 +536,12 @@ impl Shim {
                 ending.kill_at = ending.kill_at.map(|at| at.min(kill_at));
             }
             None => {
-                self.ending = Some(Ending { kill_at: Some(kill_at), reboot, terminate, waiting: Vec::new() });
+                self.ending = Some(Ending {
+                    kill_at: Some(kill_at),
+                    reboot,
+                    terminate,
+                    waiting: Vec::new(),
+                });
                 self.report.state = InstanceState::Stopping;
                 if let Err(error) = self.publish() {
                     eprintln!("shim: {error}");
@@ -470,16 +558,34 @@ impl Shim {
     }
 
     fn port_at(&self, id: &str) -> Result<usize> {
-        let missing = || Error::NoSuchPort { instance: self.report.id.clone(), port: id.into() };
-        self.stored.ports.iter().position(|port| port.id == id).ok_or_else(missing)
+        let missing = || Error::NoSuchPort {
+            instance: self.report.id.clone(),
+            port: id.into(),
+        };
+        self.stored
+            .ports
+            .iter()
+            .position(|port| port.id == id)
+            .ok_or_else(missing)
     }
 
     fn create_port(&mut self, spec: PortSpec) -> Result<()> {
-        let taken = self.stored.ports.iter().any(|port| port.id == spec.id || port.device_index == spec.device_index);
+        let taken = self
+            .stored
+            .ports
+            .iter()
+            .any(|port| port.id == spec.id || port.device_index == spec.device_index);
         if taken {
-            return Err(Error::PortExists { instance: self.report.id.clone(), port: spec.id, device_index: spec.device_index });
+            return Err(Error::PortExists {
+                instance: self.report.id.clone(),
+                port: spec.id,
+                device_index: spec.device_index,
+            });
         }
-        let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
+        let sandbox = self
+            .sandbox
+            .as_ref()
+            .ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
         let mut stored = self.stored.clone();
         stored.ports.push(spec.clone());
         crate::spec::check_ports(&stored.ports)?;
@@ -491,17 +597,30 @@ impl Shim {
 
     fn update_port(&mut self, spec: PortSpec) -> Result<()> {
         let at = self.port_at(&spec.id)?;
-        let sandbox = self.sandbox.as_ref().ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
+        let sandbox = self
+            .sandbox
+            .as_ref()
+            .ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
         let mut stored = self.stored.clone();
-        let Some(before) = stored.ports.get_mut(at) else { return Ok(()) };
+        let Some(before) = stored.ports.get_mut(at) else {
+            return Ok(());
+        };
         let before = std::mem::replace(before, spec.clone());
         crate::spec::check_ports(&stored.ports)?;
         if (before.mac, before.device_index) != (spec.mac, spec.device_index) {
-            let expected = "the port's own MAC address and device index: these never change while it is attached".to_owned();
-            return Err(Error::Invalid { what: "port".into(), value: spec.id, expected });
+            let expected =
+                "the port's own MAC address and device index: these never change while it is attached"
+                    .to_owned();
+            return Err(Error::Invalid {
+                what: "port".into(),
+                value: spec.id,
+                expected,
+            });
         }
-        port::configure(&spec, Some(&before), &sandbox.net, &self.fabric)
-            .map_err(|error| Error::Port { port: spec.id.clone(), reason: error.to_string() })?;
+        port::configure(&spec, Some(&before), &sandbox.net, &self.fabric).map_err(|error| Error::Port {
+            port: spec.id.clone(),
+            reason: error.to_string(),
+        })?;
         self.keep(stored)
     }
 
@@ -512,7 +631,10 @@ impl Shim {
         port::delete(&spec)?;
         if let Some(sandbox) = &self.sandbox {
             // Its rules outlive an interface; with no address left, only what clears remains.
-            let bare = PortSpec { addresses: Vec::new(), ..spec };
+            let bare = PortSpec {
+                addresses: Vec::new(),
+                ..spec
+            };
             let _ = port::clear_rules(&bare, &sandbox.net, &self.fabric);
         }
         self.report.ports.retain(|port| port.id != id);
@@ -531,7 +653,13 @@ impl Shim {
         let Some(sandbox) = &self.sandbox else { return };
         self.repair_due = false;
         self.repaired = Some(Instant::now());
-        let gone: Vec<PortSpec> = self.stored.ports.iter().filter(|port| !port::stands(port)).cloned().collect();
+        let gone: Vec<PortSpec> = self
+            .stored
+            .ports
+            .iter()
+            .filter(|port| !port::stands(port))
+            .cloned()
+            .collect();
         for spec in &gone {
             self.generation += 1;
             match port::create(spec, &sandbox.net, &self.fabric, self.generation) {
@@ -557,7 +685,10 @@ impl Shim {
         let mut bytes = [0_u8; 8192];
         // What changed is not read: an overrun (ENOBUFS) loses it anyway, and looking is cheap.
         if let Some(monitor) = &self.monitor {
-            while !matches!(rustix::io::read(monitor, &mut bytes), Err(rustix::io::Errno::AGAIN) | Ok(0)) {}
+            while !matches!(
+                rustix::io::read(monitor, &mut bytes),
+                Err(rustix::io::Errno::AGAIN) | Ok(0)
+            ) {}
             self.repair_due |= self.stored.ports.iter().any(|port| !port::stands(port));
         }
     }
@@ -602,11 +733,23 @@ impl Shim {
                     guest.queue(&GuestReply::Refused("only signals are taken here".into()));
                     continue;
                 };
-                let fields = [&signal.stack, &signal.resource, &signal.region, &signal.reason, &signal.data, &signal.unique_id, &signal.url];
+                let fields = [
+                    &signal.stack,
+                    &signal.resource,
+                    &signal.region,
+                    &signal.reason,
+                    &signal.data,
+                    &signal.unique_id,
+                    &signal.url,
+                ];
                 if fields.into_iter().flatten().any(|field| field.len() > MAX_FIELD) {
-                    guest.queue(&GuestReply::Refused(format!("each value may have at most {MAX_FIELD} bytes")));
+                    guest.queue(&GuestReply::Refused(format!(
+                        "each value may have at most {MAX_FIELD} bytes"
+                    )));
                 } else if self.report.signals.len() >= MAX_SIGNALS {
-                    guest.queue(&GuestReply::Refused(format!("{MAX_SIGNALS} signals wait to be taken, try again later")));
+                    guest.queue(&GuestReply::Refused(format!(
+                        "{MAX_SIGNALS} signals wait to be taken, try again later"
+                    )));
                 } else {
                     self.report.next_signal += 1;
                     signal.sequence = self.report.next_signal;

@@ -83,22 +83,46 @@ fn invalid(what: &str, value: impl std::fmt::Display, expected: impl Into<String
     if let Some((end, _)) = value.char_indices().nth(100) {
         value.truncate(end);
     }
-    Error::Invalid { what: what.into(), value, expected: expected.into() }
+    Error::Invalid {
+        what: what.into(),
+        value,
+        expected: expected.into(),
+    }
 }
 
 /// Ids become file names and interface aliases: nothing in them may mean anything else.
 pub(crate) fn check_id(what: &str, id: &str) -> Result<()> {
     let good = (1..=64).contains(&id.len())
         && !id.starts_with('-')
-        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if good { Ok(()) } else { Err(invalid(what, id, "1 to 64 lower-case letters, digits and hyphens")) }
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if good {
+        Ok(())
+    } else {
+        Err(invalid(
+            what,
+            id,
+            "1 to 64 lower-case letters, digits and hyphens",
+        ))
+    }
 }
 
 fn check_name(what: &str, name: &str, most: usize) -> Result<()> {
     let good = (1..=most).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
         && !name.starts_with(['-', '.']);
-    if good { Ok(()) } else { Err(invalid(what, name, format!("1 to {most} letters, digits, hyphens and dots"))) }
+    if good {
+        Ok(())
+    } else {
+        Err(invalid(
+            what,
+            name,
+            format!("1 to {most} letters, digits, hyphens and dots"),
+        ))
+    }
 }
 
 impl InstanceSpec {
@@ -112,15 +136,30 @@ impl InstanceSpec {
         if let Some(data) = &self.user_data
             && data.len() > MAX_USER_DATA
         {
-            return Err(invalid("user data length", data.len(), format!("at most {MAX_USER_DATA} bytes")));
+            return Err(invalid(
+                "user data length",
+                data.len(),
+                format!("at most {MAX_USER_DATA} bytes"),
+            ));
         }
         if self.env.len() > 64 {
-            return Err(invalid("number of environment variables", self.env.len(), "at most 64"));
+            return Err(invalid(
+                "number of environment variables",
+                self.env.len(),
+                "at most 64",
+            ));
         }
         for (name, value) in &self.env {
-            let good = !name.is_empty() && name.len() + value.len() <= 4096 && !name.contains(['=', '\0']) && !value.contains('\0');
+            let good = !name.is_empty()
+                && name.len() + value.len() <= 4096
+                && !name.contains(['=', '\0'])
+                && !value.contains('\0');
             if !good {
-                return Err(invalid("environment variable", name, "a name without `=`, at most 4096 bytes with its value"));
+                return Err(invalid(
+                    "environment variable",
+                    name,
+                    "a name without `=`, at most 4096 bytes with its value",
+                ));
             }
         }
         Ok(())
@@ -132,11 +171,15 @@ impl PortAddress {
     pub(crate) fn network(&self) -> IpAddr {
         match self.address {
             IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_len.min(32))).unwrap_or(0);
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(self.prefix_len.min(32)))
+                    .unwrap_or(0);
                 IpAddr::V4((address.to_bits() & mask).into())
             }
             IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_len.min(128))).unwrap_or(0);
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(self.prefix_len.min(128)))
+                    .unwrap_or(0);
                 IpAddr::V6((address.to_bits() & mask).into())
             }
         }
@@ -145,7 +188,11 @@ impl PortAddress {
     fn check(&self) -> Result<()> {
         let most = if self.address.is_ipv4() { 32 } else { 128 };
         if self.prefix_len > most {
-            return Err(invalid("prefix length", self.prefix_len, format!("at most {most} with {}", self.address)));
+            return Err(invalid(
+                "prefix length",
+                self.prefix_len,
+                format!("at most {most} with {}", self.address),
+            ));
         }
         Ok(())
     }
@@ -156,7 +203,11 @@ impl PortSpec {
     pub fn check(&self) -> Result<()> {
         check_id("port id", &self.id)?;
         if usize::from(self.device_index) >= MAX_PORTS {
-            return Err(invalid("device index", self.device_index, format!("less than {MAX_PORTS}")));
+            return Err(invalid(
+                "device index",
+                self.device_index,
+                format!("less than {MAX_PORTS}"),
+            ));
         }
         if self.mac[0] & 1 != 0 || self.mac == [0; 6] {
             return Err(invalid("MAC address", self.mac_text(), "a unicast address"));
@@ -165,9 +216,16 @@ impl PortSpec {
             return Err(invalid("MTU", self.mtu, "1280 to 65535"));
         }
         if self.addresses.len() > MAX_ADDRESSES || self.on_link.len() > MAX_ADDRESSES || self.dns.len() > 8 {
-            return Err(invalid("number of addresses", self.addresses.len(), format!("at most {MAX_ADDRESSES}, and 8 name servers")));
+            return Err(invalid(
+                "number of addresses",
+                self.addresses.len(),
+                format!("at most {MAX_ADDRESSES}, and 8 name servers"),
+            ));
         }
-        self.addresses.iter().chain(&self.on_link).try_for_each(PortAddress::check)
+        self.addresses
+            .iter()
+            .chain(&self.on_link)
+            .try_for_each(PortAddress::check)
     }
 
     /// The guest's name of it.
@@ -178,7 +236,9 @@ impl PortSpec {
     /// The host end's name: within the kernel's 15 characters, and the same each time for the same id.
     pub fn host_name(&self) -> String {
         // FNV-1a: short, stable over versions, and nobody gains by a collision (it is refused by the kernel).
-        let hash = self.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        let hash = self.id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
         format!("at{:013x}", hash & 0x000f_ffff_ffff_ffff)
     }
 
@@ -191,11 +251,19 @@ impl PortSpec {
 /// Holds a whole set of ports against each other.
 pub(crate) fn check_ports(ports: &[PortSpec]) -> Result<()> {
     if ports.len() > MAX_PORTS {
-        return Err(Error::TooMany { what: "ports of one instance".into(), have: ports.len(), most: MAX_PORTS });
+        return Err(Error::TooMany {
+            what: "ports of one instance".into(),
+            have: ports.len(),
+            most: MAX_PORTS,
+        });
     }
     for (n, port) in ports.iter().enumerate() {
         port.check()?;
-        if ports.iter().take(n).any(|other| other.id == port.id || other.device_index == port.device_index) {
+        if ports
+            .iter()
+            .take(n)
+            .any(|other| other.id == port.id || other.device_index == port.device_index)
+        {
             return Err(invalid("ports", &port.id, "each id and each device index once"));
         }
     }
@@ -216,7 +284,14 @@ mod tests {
 
     #[test]
     fn networks_have_no_host_bits() {
-        let network = |text: &str, prefix_len| PortAddress { address: text.parse().unwrap(), prefix_len }.network().to_string();
+        let network = |text: &str, prefix_len| {
+            PortAddress {
+                address: text.parse().unwrap(),
+                prefix_len,
+            }
+            .network()
+            .to_string()
+        };
         assert_eq!(network("10.1.2.3", 20), "10.1.0.0");
         assert_eq!(network("10.1.2.3", 0), "0.0.0.0");
         assert_eq!(network("10.1.2.3", 32), "10.1.2.3");

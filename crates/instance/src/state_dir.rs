@@ -3,15 +3,31 @@
 //! `instances/ID/` has `spec.json` (what to run), `status.json` (what became of it), `console.log`, `guest/` (seen inside at /run/atoll: the user data and a socket), `fs/` (the tenant's own
 //! directories, writable from inside) and `etc/` (the few files of /etc that are writable from inside, one by one).
 //! Nothing of Atoll's ever follows a path through `fs/`, since the tenant may have put links there.
-use crate::{Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, UserDataStatus, error::Trying, run_dir};
+use crate::{
+    Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, UserDataStatus, error::Trying,
+    run_dir,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Directories of `fs/` and their modes; each is bound at its own name.
-pub(crate) const PRIVATE: [(&str, u32); 5] = [("root", 0o700), ("home", 0o755), ("var", 0o755), ("tmp", 0o1777), ("srv", 0o755)];
-const VAR: [(&str, u32); 7] =
-    [("cache", 0o755), ("lib", 0o755), ("local", 0o755), ("log", 0o755), ("opt", 0o755), ("spool", 0o755), ("tmp", 0o1777)];
+pub(crate) const PRIVATE: [(&str, u32); 5] = [
+    ("root", 0o700),
+    ("home", 0o755),
+    ("var", 0o755),
+    ("tmp", 0o1777),
+    ("srv", 0o755),
+];
+const VAR: [(&str, u32); 7] = [
+    ("cache", 0o755),
+    ("lib", 0o755),
+    ("local", 0o755),
+    ("log", 0o755),
+    ("opt", 0o755),
+    ("spool", 0o755),
+    ("tmp", 0o1777),
+];
 
 /// What is needed to start an instance again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,8 +65,13 @@ impl StateDir {
 
     /// Every instance that has files here.
     pub(crate) fn instances(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.0.join("instances")) else { return Vec::new() };
-        let mut ids: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let Ok(entries) = std::fs::read_dir(self.0.join("instances")) else {
+            return Vec::new();
+        };
+        let mut ids: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         ids.retain(|id| crate::spec::check_id("instance id", id).is_ok());
         ids.sort();
         ids
@@ -102,7 +123,8 @@ impl InstanceDir {
         if let Some(data) = &stored.spec.user_data {
             let path = self.join("guest/user-data");
             std::fs::write(&path, data).trying("write the user data")?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).trying("set the mode of the user data")?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700))
+                .trying("set the mode of the user data")?;
             chown(&path, owner)?;
         }
         self.write_spec(stored)
@@ -145,7 +167,9 @@ impl InstanceDir {
     pub(crate) fn remove(&self) -> Result<()> {
         // Mode 0 directories of a rootless tenant are opened by the holder's capabilities over its own user namespace.
         match std::fs::remove_dir_all(&self.0) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io(format!("remove {}", self.0.display()), error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(format!("remove {}", self.0.display()), error))
+            }
             _ => Ok(()),
         }
     }
@@ -180,21 +204,26 @@ fn chown(path: &Path, owner: u32) -> Result<()> {
     if owner == 0 {
         return Ok(());
     }
-    std::os::unix::fs::lchown(path, Some(owner), Some(owner)).trying(format!("give {} to uid {owner}", path.display()))
+    std::os::unix::fs::lchown(path, Some(owner), Some(owner))
+        .trying(format!("give {} to uid {owner}", path.display()))
 }
 
 fn directory(path: &Path, mode: u32, owner: u32) -> Result<()> {
     if !path.exists() {
         std::fs::create_dir(path).trying(format!("make {}", path.display()))?;
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).trying(format!("set the mode of {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .trying(format!("set the mode of {}", path.display()))?;
     chown(path, owner)
 }
 
 /// Writes a file that the tenant sees at its own path, in place, so that a running sandbox sees the change; what the tenant wrote into it
 /// since is kept.
 pub(crate) fn write_managed(directory: &Path, name: &str, text: &str, owner: u32) -> Result<()> {
-    let (path, last) = (directory.join("etc").join(name), directory.join(format!("etc-{name}.last")));
+    let (path, last) = (
+        directory.join("etc").join(name),
+        directory.join(format!("etc-{name}.last")),
+    );
     let what = format!("write {}", path.display());
     let known = std::fs::read(&last).unwrap_or_default();
     match std::fs::read(&path) {

@@ -15,7 +15,10 @@ pub(crate) fn fork() -> Result<Fork> {
     match unsafe { libc::fork() } {
         -1 => Err(std::io::Error::last_os_error()).trying("fork"),
         0 => Ok(Fork::Child),
-        pid => Pid::from_raw(pid).ok_or("a process id of 0").trying("fork").map(Fork::Parent),
+        pid => Pid::from_raw(pid)
+            .ok_or("a process id of 0")
+            .trying("fork")
+            .map(Fork::Parent),
     }
 }
 
@@ -53,8 +56,18 @@ pub(crate) fn place(descriptors: &[(RawFd, RawFd)]) -> Result<()> {
 pub(crate) fn place_inherited(source: RawFd, target: RawFd) -> std::io::Result<()> {
     // SAFETY: by number only; in such a child nothing drops the target's former owner. A source that is the target already only loses
     // its close-on-exec flag, which dup2 would leave.
-    let done = unsafe { if source == target { libc::fcntl(source, libc::F_SETFD, 0) } else { libc::dup2(source, target) } };
-    if done < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    let done = unsafe {
+        if source == target {
+            libc::fcntl(source, libc::F_SETFD, 0)
+        } else {
+            libc::dup2(source, target)
+        }
+    };
+    if done < 0 {
+        Err(std::io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Closes every descriptor from `first` on, at once. Only for a forked child that will exec or [`exit_now`].
@@ -115,9 +128,18 @@ pub(crate) fn block(signals: &[i32]) {
 /// Waits for one of these blocked signals, at most so long.
 pub(crate) fn wait_signal(signals: &[i32], timeout: Option<std::time::Duration>) -> Option<i32> {
     let set = set_of(signals);
-    let limit = timeout.map(|limit| libc::timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) });
+    let limit = timeout.map(|limit| libc::timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: i64::from(limit.subsec_nanos()),
+    });
     // SAFETY: set and limit live over the call; no siginfo is asked for.
-    let got = unsafe { libc::sigtimedwait(&set, std::ptr::null_mut(), limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref)) };
+    let got = unsafe {
+        libc::sigtimedwait(
+            &set,
+            std::ptr::null_mut(),
+            limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
+        )
+    };
     (got > 0).then_some(got)
 }
 
@@ -138,7 +160,9 @@ pub(crate) fn next_signal(descriptor: impl AsFd) -> Option<i32> {
     let mut bytes = [0_u8; size_of::<libc::signalfd_siginfo>()];
     match rustix::io::read(descriptor, &mut bytes) {
         // `ssi_signo` is the first member, a u32.
-        Ok(length) if length == bytes.len() => bytes.first_chunk::<4>().map(|signal| u32::from_ne_bytes(*signal) as i32),
+        Ok(length) if length == bytes.len() => bytes
+            .first_chunk::<4>()
+            .map(|signal| u32::from_ne_bytes(*signal) as i32),
         _ => None,
     }
 }
@@ -158,7 +182,12 @@ pub(crate) fn kill_all_others(signal: i32) -> bool {
 
 /// Reaps one child that ended; `pid` names it, or any.
 pub(crate) fn reap(pid: Option<Pid>) -> Option<(Pid, i32)> {
-    match rustix::process::waitpid(pid, WaitOptions::NOHANG) {
+    // waitpid without a pid would mean this process's group only.
+    let ended = match pid {
+        Some(_) => rustix::process::waitpid(pid, WaitOptions::NOHANG),
+        None => rustix::process::wait(WaitOptions::NOHANG),
+    };
+    match ended {
         Ok(Some((pid, status))) => Some((pid, exit_code(status))),
         _ => None,
     }
@@ -177,12 +206,18 @@ pub(crate) fn wait_exit(pid: Pid) -> i32 {
 
 /// An exit status as shells give it: 128 and the signal, if one ended it.
 fn exit_code(status: WaitStatus) -> i32 {
-    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255)
+    status
+        .exit_status()
+        .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+        .unwrap_or(255)
 }
 
 /// Bounds how many processes the calling user of this user namespace may have; it cannot be raised again.
 pub(crate) fn limit_processes(most: u64) {
-    let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
+    let limit = rustix::process::Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Nproc, limit);
 }
 
@@ -210,7 +245,11 @@ pub(crate) fn with_empty_mask(command: &mut std::process::Command) -> &mut std::
 /// Starts a command in a session of its own with a descriptor at a fixed number.
 ///
 /// The target must be in use in the caller (the holder's lock is): else std's own error pipe could have that number in the child.
-pub(crate) fn with_descriptor_in_new_session(command: &mut std::process::Command, source: RawFd, target: RawFd) {
+pub(crate) fn with_descriptor_in_new_session(
+    command: &mut std::process::Command,
+    source: RawFd,
+    target: RawFd,
+) {
     use std::os::unix::process::CommandExt;
     // SAFETY: only async-signal-safe calls (dup2, fcntl, setsid) between fork and exec.
     unsafe {

@@ -5,21 +5,33 @@ use bed::{Bed, as_root_and_as_ordinary_user, instance, port};
 
 #[test]
 fn two_instances_exchange_packets_over_their_ports() {
-    as_root_and_as_ordinary_user("two_instances_exchange_packets_over_their_ports", |bed: &mut Bed| {
-        let (a, b) = (port("eni-a", 0, 10), port("eni-b", 0, 11));
-        let report = bed.launch(&instance("i-a"), std::slice::from_ref(&a));
-        assert_eq!(report.ports.len(), 1);
-        bed.launch(&instance("i-b"), std::slice::from_ref(&b));
-        bed.bridge(&[&a, &b]);
-        bed.say("i-a", "ping -c 1 -w 10 10.0.0.11");
-        bed.say("i-a", "ping -c 1 -w 10 2001:db8::b");
-        // Jumbo frames pass whole.
-        bed.say("i-a", "ping -c 1 -w 10 -M do -s 8973 10.0.0.11");
-        let links = bed.in_fabric(&["ip", "-d", "link", "show", "dev", &a.host_name()], b"");
-        assert!(links.contains("alias eni-a") && links.contains("mtu 9001"), "{links}");
-        assert!(!links.contains("02:00:00:00:00:0a"), "the host end has the guest's MAC: {links}");
-        assert_eq!(bed.in_fabric(&["ip", "-6", "addr", "show", "dev", &a.host_name()], b""), "");
-    });
+    as_root_and_as_ordinary_user(
+        "two_instances_exchange_packets_over_their_ports",
+        |bed: &mut Bed| {
+            let (a, b) = (port("eni-a", 0, 10), port("eni-b", 0, 11));
+            let report = bed.launch(&instance("i-a"), std::slice::from_ref(&a));
+            assert_eq!(report.ports.len(), 1);
+            bed.launch(&instance("i-b"), std::slice::from_ref(&b));
+            bed.bridge(&[&a, &b]);
+            bed.say("i-a", "ping -c 1 -w 10 10.0.0.11");
+            bed.say("i-a", "ping -c 1 -w 10 2001:db8::b");
+            // Jumbo frames pass whole.
+            bed.say("i-a", "ping -c 1 -w 10 -M do -s 8973 10.0.0.11");
+            let links = bed.in_fabric(&["ip", "-d", "link", "show", "dev", &a.host_name()], b"");
+            assert!(
+                links.contains("alias eni-a") && links.contains("mtu 9001"),
+                "{links}"
+            );
+            assert!(
+                !links.contains("02:00:00:00:00:0a"),
+                "the host end has the guest's MAC: {links}"
+            );
+            assert_eq!(
+                bed.in_fabric(&["ip", "-6", "addr", "show", "dev", &a.host_name()], b""),
+                ""
+            );
+        },
+    );
 }
 
 #[test]
@@ -27,16 +39,37 @@ fn a_guest_sees_its_interface_and_names() {
     as_root_and_as_ordinary_user("a_guest_sees_its_interface_and_names", |bed: &mut Bed| {
         bed.launch(&instance("i-a"), &[port("eni-a", 0, 10), port("eni-s", 1, 20)]);
         let link = bed.say("i-a", "ip link show dev eth0");
-        assert!(link.contains("02:00:00:00:00:0a") && link.contains("mtu 9001"), "{link}");
+        assert!(
+            link.contains("02:00:00:00:00:0a") && link.contains("mtu 9001"),
+            "{link}"
+        );
         assert!(bed.say("i-a", "ip addr show dev eth0").contains("10.0.0.10/24"));
-        assert!(bed.say("i-a", "ip route show default").starts_with("default via 10.0.0.1 dev eth0"));
-        assert!(bed.say("i-a", "ip -6 route show default").contains("via fe80::1 dev eth0"));
+        assert!(
+            bed.say("i-a", "ip route show default")
+                .starts_with("default via 10.0.0.1 dev eth0")
+        );
+        assert!(
+            bed.say("i-a", "ip -6 route show default")
+                .contains("via fe80::1 dev eth0")
+        );
         // The secondary interface answers by itself what it was asked.
-        assert!(bed.say("i-a", "ip route get 8.8.8.8 from 10.0.0.20").contains("dev eth1"));
-        assert!(bed.say("i-a", "ip route get 8.8.8.8 from 10.0.0.10").contains("dev eth0"));
-        assert!(bed.say("i-a", "ip -6 route get 2001:db8:9::1 from 2001:db8::14").contains("dev eth1"));
+        assert!(
+            bed.say("i-a", "ip route get 8.8.8.8 from 10.0.0.20")
+                .contains("dev eth1")
+        );
+        assert!(
+            bed.say("i-a", "ip route get 8.8.8.8 from 10.0.0.10")
+                .contains("dev eth0")
+        );
+        assert!(
+            bed.say("i-a", "ip -6 route get 2001:db8:9::1 from 2001:db8::14")
+                .contains("dev eth1")
+        );
         assert_eq!(bed.say("i-a", "cat /etc/resolv.conf"), "nameserver 10.0.0.2");
-        assert_eq!(bed.say("i-a", "hostname; cat /etc/hostname"), "host-i-a\nhost-i-a");
+        assert_eq!(
+            bed.say("i-a", "hostname; cat /etc/hostname"),
+            "host-i-a\nhost-i-a"
+        );
         assert!(bed.say("i-a", "cat /etc/hosts").contains("10.0.0.10 host-i-a"));
         assert!(bed.say("i-a", "ip -o link show up").contains("lo"));
     });
@@ -46,28 +79,62 @@ fn a_guest_sees_its_interface_and_names() {
 fn nothing_of_the_host_is_seen_inside() {
     as_root_and_as_ordinary_user("nothing_of_the_host_is_seen_inside", |bed: &mut Bed| {
         bed.launch(&instance("i-a"), &[]);
-        for path in ["/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/ssl/private", "/run/docker.sock", "/var/run/docker.sock", "/run/dbus", "/var/run/dbus", "/sys", "/old_root"] {
+        for path in [
+            "/etc/shadow",
+            "/etc/gshadow",
+            "/etc/sudoers",
+            "/etc/ssl/private",
+            "/run/docker.sock",
+            "/var/run/docker.sock",
+            "/run/dbus",
+            "/var/run/dbus",
+            "/sys",
+            "/old_root",
+        ] {
             let output = bed.exec("i-a", &format!("ls -d {path}"));
             assert!(!output.status.success(), "{path} is there");
         }
         let place = bed.path().to_str().unwrap().to_owned();
-        assert!(!bed.exec("i-a", &format!("ls -d {place}")).status.success(), "the host's /tmp is seen");
+        assert!(
+            !bed.exec("i-a", &format!("ls -d {place}")).status.success(),
+            "the host's /tmp is seen"
+        );
         // Only its own processes: init, the shell, and ls.
-        let processes = bed.say("i-a", "ls -d /proc/[0-9]* | wc -l").parse::<u32>().unwrap();
+        let processes = bed
+            .say("i-a", "ls -d /proc/[0-9]* | wc -l")
+            .parse::<u32>()
+            .unwrap();
         assert!(processes <= 5, "{processes}");
-        assert!(!bed.exec("i-a", "touch /usr/x || touch /opt/atoll/atoll || echo x > /run/atoll/x").status.success());
+        assert!(
+            !bed.exec(
+                "i-a",
+                "touch /usr/x || touch /opt/atoll/atoll || echo x > /run/atoll/x"
+            )
+            .status
+            .success()
+        );
         assert!(!bed.exec("i-a", "mount -t tmpfs none /mnt").status.success());
         assert!(!bed.exec("i-a", "unshare -U true").status.success());
-        assert!(!bed.exec("i-a", "echo 1 > /proc/sys/kernel/printk").status.success());
+        assert!(
+            !bed.exec("i-a", "echo 1 > /proc/sys/kernel/printk")
+                .status
+                .success()
+        );
         let map = bed.say("i-a", "cat /proc/self/uid_map");
         let outside = map.split_whitespace().nth(1).unwrap().to_owned();
         if bed.root {
-            assert!(outside.parse::<u32>().unwrap() >= 0x7000_0000, "root inside is {outside} outside");
+            assert!(
+                outside.parse::<u32>().unwrap() >= 0x7000_0000,
+                "root inside is {outside} outside"
+            );
             // Another instance's users are others.
             bed.launch(&instance("i-b"), &[]);
             assert_ne!(bed.say("i-b", "cat /proc/self/uid_map"), map);
             // And with a range of its own, there is more than one user.
-            assert_eq!(bed.say("i-a", "setpriv --reuid=1000 --regid=1000 --clear-groups id -u"), "1000");
+            assert_eq!(
+                bed.say("i-a", "setpriv --reuid=1000 --regid=1000 --clear-groups id -u"),
+                "1000"
+            );
         }
     });
 }
@@ -77,8 +144,17 @@ fn root_inside_rules_its_own_network() {
     as_root_and_as_ordinary_user("root_inside_rules_its_own_network", |bed: &mut Bed| {
         bed.launch(&instance("i-a"), &[port("eni-a", 0, 10)]);
         assert_eq!(bed.say("i-a", "cat /proc/sys/net/ipv4/ip_forward"), "0");
-        assert_eq!(bed.say("i-a", "echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward"), "1");
-        bed.say("i-a", "ip link add dummy0 type dummy 2>/dev/null || ip link add v0 type veth peer name v1");
+        assert_eq!(
+            bed.say(
+                "i-a",
+                "echo 1 > /proc/sys/net/ipv4/ip_forward; cat /proc/sys/net/ipv4/ip_forward"
+            ),
+            "1"
+        );
+        bed.say(
+            "i-a",
+            "ip link add dummy0 type dummy 2>/dev/null || ip link add v0 type veth peer name v1",
+        );
         bed.say("i-a", "ping -c 1 -w 5 127.0.0.1");
         if bed.exec("i-a", "command -v nft").status.success() {
             bed.say("i-a", "nft add table ip nat && nft 'add chain ip nat post { type nat hook postrouting priority 100 ; }' && nft add rule ip nat post masquerade && nft list ruleset");
@@ -86,7 +162,10 @@ fn root_inside_rules_its_own_network() {
         if bed.exec("i-a", "command -v iptables").status.success() {
             bed.say("i-a", "iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE");
         }
-        bed.say("i-a", "/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'");
+        bed.say(
+            "i-a",
+            "/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW)'",
+        );
     });
 }
 
@@ -99,7 +178,10 @@ fn files_outlive_a_stop_and_not_a_termination() {
         assert_eq!(stopped.state, atoll_instance::InstanceState::Stopped);
         let again = bed.launch(&instance("i-a"), &[]);
         assert_eq!(again.boots, 2);
-        bed.say("i-a", "for d in /root /home /var/lib /tmp; do grep -q kept $d/file || exit 1; done; grep db /etc/hosts");
+        bed.say(
+            "i-a",
+            "for d in /root /home /var/lib /tmp; do grep -q kept $d/file || exit 1; done; grep db /etc/hosts",
+        );
         bed.host.terminate("i-a").unwrap();
         assert!(!bed.path().join("state/instances/i-a").exists());
         assert!(bed.host.list().unwrap().is_empty());

@@ -6,10 +6,18 @@ fn main() {
     if let Some(code) = atoll_instance::dispatch(&args) {
         std::process::exit(code);
     }
-    let words: Vec<String> = args.into_iter().skip(1).filter_map(|word| word.into_string().ok()).collect();
+    let words: Vec<String> = args
+        .into_iter()
+        .skip(1)
+        .filter_map(|word| word.into_string().ok())
+        .collect();
     match words.first().map(String::as_str) {
         Some("exec") if words.len() > 3 => {
-            match atoll_instance::exec::run(Path::new(&words[1]), &words[3..], &atoll_instance::exec::Options::default()) {
+            match atoll_instance::exec::run(
+                Path::new(&words[1]),
+                &words[3..],
+                &atoll_instance::exec::Options::default(),
+            ) {
                 Ok(code) => std::process::exit(code),
                 Err(error) => {
                     eprintln!("{error}");

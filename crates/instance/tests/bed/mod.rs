@@ -19,7 +19,11 @@ pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
         return;
     }
     // The programs may stand where an ordinary user cannot reach them.
-    let place = tempfile::Builder::new().prefix("atoll-test-").permissions(std::fs::Permissions::from_mode(0o755)).tempdir_in("/tmp").unwrap();
+    let place = tempfile::Builder::new()
+        .prefix("atoll-test-")
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir_in("/tmp")
+        .unwrap();
     let copy = |from: &Path, to: &str| {
         let to = place.path().join(to);
         std::fs::copy(from, &to).unwrap();
@@ -40,9 +44,13 @@ pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "as an ordinary user: {text}");
-    assert!(text.contains("1 passed"), "as an ordinary user it ran nothing: {text}");
+    assert!(
+        text.contains("1 passed"),
+        "as an ordinary user it ran nothing: {text}"
+    );
 }
 
 pub struct Bed {
@@ -57,11 +65,26 @@ pub struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let program = std::env::var_os("ATOLL_TESTBED").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_atoll-instance-testbed")), PathBuf::from);
-        let place = tempfile::Builder::new().prefix("atoll-host-").tempdir_in("/tmp").unwrap();
+        let program = std::env::var_os("ATOLL_TESTBED").map_or_else(
+            || PathBuf::from(env!("CARGO_BIN_EXE_atoll-instance-testbed")),
+            PathBuf::from,
+        );
+        let place = tempfile::Builder::new()
+            .prefix("atoll-host-")
+            .tempdir_in("/tmp")
+            .unwrap();
         let host = Host::open_with(&program, &place.path().join("run"), &place.path().join("state")).unwrap();
-        let root = std::fs::metadata(place.path()).map(|found| std::os::unix::fs::MetadataExt::uid(&found) == 0).unwrap();
-        let mut bed = Self { host, root, program, place, namespaces: BTreeSet::new(), processes: BTreeSet::new() };
+        let root = std::fs::metadata(place.path())
+            .map(|found| std::os::unix::fs::MetadataExt::uid(&found) == 0)
+            .unwrap();
+        let mut bed = Self {
+            host,
+            root,
+            program,
+            place,
+            namespaces: BTreeSet::new(),
+            processes: BTreeSet::new(),
+        };
         let holder = bed.host.holder_pid().unwrap();
         bed.remember(holder);
         bed
@@ -73,7 +96,12 @@ impl Bed {
 
     /// Opens the host again, as a daemon does that was started again.
     pub fn reopen(&mut self) {
-        self.host = Host::open_with(&self.program, &self.place.path().join("run"), &self.place.path().join("state")).unwrap();
+        self.host = Host::open_with(
+            &self.program,
+            &self.place.path().join("run"),
+            &self.place.path().join("state"),
+        )
+        .unwrap();
         let holder = self.host.holder_pid().unwrap();
         self.remember(holder);
     }
@@ -81,17 +109,25 @@ impl Bed {
     fn remember(&mut self, pid: u32) {
         self.processes.insert(pid);
         let own: BTreeSet<String> = namespaces_of("self").collect();
-        self.namespaces.extend(namespaces_of(&pid.to_string()).filter(|name| !own.contains(name)));
+        self.namespaces
+            .extend(namespaces_of(&pid.to_string()).filter(|name| !own.contains(name)));
     }
 
     pub fn launch(&mut self, spec: &InstanceSpec, ports: &[PortSpec]) -> InstanceReport {
-        let report = self.host.launch(spec, ports).unwrap_or_else(|error| panic!("{error}; {}", self.log()));
+        let report = self
+            .host
+            .launch(spec, ports)
+            .unwrap_or_else(|error| panic!("{error}; {}", self.log()));
         self.seen(&report);
         report
     }
 
     pub fn seen(&mut self, report: &InstanceReport) {
-        report.shim_pid.into_iter().chain(report.init_pid).for_each(|pid| self.remember(pid));
+        report
+            .shim_pid
+            .into_iter()
+            .chain(report.init_pid)
+            .for_each(|pid| self.remember(pid));
     }
 
     pub fn log(&self) -> String {
@@ -121,7 +157,11 @@ impl Bed {
     pub fn say(&self, id: &str, line: &str) -> String {
         let output = self.exec(id, line);
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        assert!(output.status.success(), "{line}: {text} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{line}: {text} {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     }
 
@@ -129,18 +169,33 @@ impl Bed {
     pub fn spawn(&self, id: &str, line: &str) -> std::process::Child {
         let socket = self.host.exec_socket(id).unwrap();
         let mut command = Command::new(&self.program);
-        command.arg("exec").arg(socket).args(["--", "/bin/sh", "-c", line]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command
+            .arg("exec")
+            .arg(socket)
+            .args(["--", "/bin/sh", "-c", line]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// Waits for a report of the instance that has what is wanted.
-    pub fn until(&mut self, id: &str, what: &str, wanted: impl Fn(&InstanceReport) -> bool) -> InstanceReport {
+    pub fn until(
+        &mut self,
+        id: &str,
+        what: &str,
+        wanted: impl Fn(&InstanceReport) -> bool,
+    ) -> InstanceReport {
         let mut changes = self.host.subscribe().unwrap();
         let deadline = Instant::now() + DEADLINE;
         let mut last = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Some(change) = changes.next(Some(left)).unwrap() else { panic!("{what} did not come; last {last:?}; {}", self.log()) };
+            let Some(change) = changes.next(Some(left)).unwrap() else {
+                panic!("{what} did not come; last {last:?}; {}", self.log())
+            };
             let reports = match change {
                 Change::Snapshot(reports) => reports,
                 Change::Instance(report) => vec![report],
@@ -173,10 +228,20 @@ impl Bed {
         if !self.root {
             command.args(["-U", "--preserve-credentials"]);
         }
-        let mut child = command.args(argv).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .args(argv)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), input).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{argv:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{argv:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -185,9 +250,15 @@ impl Bed {
         if let Ok(reports) = self.host.list() {
             reports.iter().for_each(|report| self.seen(report));
         }
-        self.host.shutdown(true).unwrap_or_else(|error| panic!("{error}; {}", self.log()));
+        self.host
+            .shutdown(true)
+            .unwrap_or_else(|error| panic!("{error}; {}", self.log()));
         self.no_leak();
-        let left: Vec<_> = std::fs::read_dir(self.place.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+        let left: Vec<_> = std::fs::read_dir(self.place.path())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         assert!(left.is_empty(), "files are left: {left:?}");
     }
 
@@ -207,17 +278,33 @@ impl Bed {
     fn left(&self) -> Vec<String> {
         let mut left: Vec<String> = Vec::new();
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = process
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok())
+            else {
+                continue;
+            };
             let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
             // A zombie holds nothing, and its number is not ours to free.
             let zombie = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
             if self.processes.contains(&pid) && !zombie {
                 left.push(format!("process {pid}: {stat}"));
             }
-            left.extend(namespaces_of(&pid.to_string()).filter(|name| self.namespaces.contains(name)).map(|name| format!("{name} of {pid}")));
-            for descriptor in std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+            left.extend(
+                namespaces_of(&pid.to_string())
+                    .filter(|name| self.namespaces.contains(name))
+                    .map(|name| format!("{name} of {pid}")),
+            );
+            for descriptor in std::fs::read_dir(process.path().join("fd"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
                 if let Ok(target) = std::fs::read_link(descriptor.path())
-                    && target.to_str().is_some_and(|target| self.namespaces.contains(target))
+                    && target
+                        .to_str()
+                        .is_some_and(|target| self.namespaces.contains(target))
                 {
                     left.push(format!("{target:?} open in {pid}"));
                 }
@@ -225,7 +312,12 @@ impl Bed {
         }
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let place = self.place.path().to_str().unwrap();
-        left.extend(mounts.lines().filter(|line| line.contains(place)).map(str::to_owned));
+        left.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(place))
+                .map(str::to_owned),
+        );
         left
     }
 }
@@ -239,26 +331,51 @@ impl Drop for Bed {
 
 fn namespaces_of(pid: &str) -> impl Iterator<Item = String> {
     let directory = PathBuf::from("/proc").join(pid).join("ns");
-    ["net", "user", "mnt", "pid", "ipc", "uts"].into_iter().filter_map(move |kind| Some(std::fs::read_link(directory.join(kind)).ok()?.to_str()?.to_owned()))
+    ["net", "user", "mnt", "pid", "ipc", "uts"]
+        .into_iter()
+        .filter_map(move |kind| {
+            Some(
+                std::fs::read_link(directory.join(kind))
+                    .ok()?
+                    .to_str()?
+                    .to_owned(),
+            )
+        })
 }
 
 pub fn instance(id: &str) -> InstanceSpec {
-    InstanceSpec { id: id.into(), hostname: format!("host-{id}"), kind: InstanceKind::Instance, user_data: None, search_domain: None, env: vec![] }
+    InstanceSpec {
+        id: id.into(),
+        hostname: format!("host-{id}"),
+        kind: InstanceKind::Instance,
+        user_data: None,
+        search_domain: None,
+        env: vec![],
+    }
 }
 
 pub fn with_user_data(id: &str, script: &str) -> InstanceSpec {
-    InstanceSpec { user_data: Some(script.into()), ..instance(id) }
+    InstanceSpec {
+        user_data: Some(script.into()),
+        ..instance(id)
+    }
 }
 
 /// A port in 10.0.0.0/24 and 2001:db8::/64 whose last byte is `last`.
 pub fn port(id: &str, device_index: u8, last: u8) -> PortSpec {
-    let address = |text: String, prefix_len| PortAddress { address: text.parse().unwrap(), prefix_len };
+    let address = |text: String, prefix_len| PortAddress {
+        address: text.parse().unwrap(),
+        prefix_len,
+    };
     PortSpec {
         id: id.into(),
         device_index,
         mac: [2, 0, 0, 0, 0, last],
         mtu: 9001,
-        addresses: vec![address(format!("10.0.0.{last}"), 24), address(format!("2001:db8::{last:x}"), 64)],
+        addresses: vec![
+            address(format!("10.0.0.{last}"), 24),
+            address(format!("2001:db8::{last:x}"), 64),
+        ],
         gateway_v4: Some([10, 0, 0, 1].into()),
         gateway_v6: Some("fe80::1".parse().unwrap()),
         dns: vec!["10.0.0.2".parse().unwrap()],
@@ -272,7 +389,21 @@ impl Bed {
         let end = || Stdio::from(terminal.try_clone().unwrap());
         let socket = self.host.exec_socket(id).unwrap();
         let mut command = Command::new(&self.program);
-        command.arg("exec").arg(socket).args(["--", "/bin/sh", "-c", line]);
+        command
+            .arg("exec")
+            .arg(socket)
+            .args(["--", "/bin/sh", "-c", line]);
         command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
+    }
+}
+
+impl Bed {
+    /// Waits until nobody answers as the holder.
+    pub fn until_gone(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.host.holder_pid().is_ok() {
+            assert!(Instant::now() < deadline, "the holder still answers");
+            std::thread::yield_now();
+        }
     }
 }
