@@ -5,6 +5,8 @@ mod availability_zone;
 mod image;
 mod instance_type;
 mod region;
+mod security_group;
+mod security_group_rule;
 mod tag;
 
 use crate::dispatch::Table;
@@ -15,5 +17,7 @@ pub(crate) fn operations(table: &mut Table) {
     image::operations(table);
     instance_type::operations(table);
     region::operations(table);
+    security_group::operations(table);
+    security_group_rule::operations(table);
     tag::operations(table);
 }
