@@ -2,18 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use atoll_access::{AccessKey, Credential};
 use atoll_api::backend::BoxFuture;
 use atoll_api::{ApiError, Backend, Submission};
+use atoll_instance::Host;
 use atoll_model::{Instance, InstanceState, NetworkInterface, RegionName, Row, Timestamp};
 use atoll_region::Region;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::control::protocol::{Env, InstanceStatus, RegionStatus, Status};
 use crate::entropy;
 use crate::options::{Auth, DataPlane};
+use crate::reconcile::hosted::Reports;
 use crate::region_handle::RegionHandle;
 
 /// What everything in the process shares.
@@ -26,7 +28,14 @@ pub struct Daemon {
     pub(crate) credential: Credential,
     /// The default one first; never empty.
     pub(crate) regions: Vec<RegionHandle>,
+    /// This host's instances; `None` without a data plane.
+    pub(crate) host: Option<Host>,
+    /// What the holder reports of them.
+    pub(crate) reports: watch::Sender<Reports>,
+    /// Ends the daemon.
     pub(crate) stop: Notify,
+    /// Why the holder ended, if it did.
+    pub(crate) holder_ended: OnceLock<String>,
 }
 
 impl Daemon {

@@ -17,6 +17,7 @@ pub mod entropy;
 pub mod options;
 pub mod places;
 mod pools;
+pub mod reconcile;
 mod region_handle;
 mod serve;
 pub mod writer;

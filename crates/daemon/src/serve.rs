@@ -10,10 +10,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use atoll_api::Api;
+use atoll_instance::Host;
 use atoll_store::{Embedded, Memory, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -21,9 +22,10 @@ use tokio::task::JoinHandle;
 use crate::control;
 use crate::credentials::{self, CredentialsError};
 use crate::daemon::Daemon;
-use crate::options::{Auth, Data, Options};
+use crate::options::{Auth, Data, DataPlane, Options};
 use crate::places::{self, PlaceError};
 use crate::pools;
+use crate::reconcile;
 use crate::region_handle::RegionHandle;
 use crate::writer::{LoadError, Writer};
 
@@ -64,6 +66,12 @@ pub enum ServeError {
         /// What was wrong.
         why: LoadError,
     },
+    /// Instances cannot run here.
+    #[error("{0}")]
+    Host(#[from] atoll_instance::Error),
+    /// The holder ended, and with it every instance.
+    #[error("the holder of the instances ended: {0}; start again to start them anew")]
+    HolderEnded(String),
     /// A region was named twice, or none.
     #[error("{0}")]
     Regions(String),
@@ -92,6 +100,10 @@ pub struct Opened {
     /// `None` when nothing is kept.
     data: Option<PathBuf>,
     run_directory: PathBuf,
+    /// `None` without a data plane.
+    host: Option<Host>,
+    /// Removed at the end, when nothing is kept.
+    passing: Option<PathBuf>,
     _lock: Option<File>,
 }
 
@@ -101,6 +113,9 @@ pub struct Running {
     api: JoinHandle<io::Result<()>>,
     control: JoinHandle<()>,
     writers: Vec<std::thread::JoinHandle<()>>,
+    reconcilers: Vec<JoinHandle<()>>,
+    host: Option<Host>,
+    passing: Option<PathBuf>,
     stop: Arc<Notify>,
     control_path: PathBuf,
     _lock: Option<File>,
@@ -246,8 +261,12 @@ impl Opened {
             run_directory: self.run_directory.clone(),
             credential,
             regions,
+            reports: tokio::sync::watch::Sender::new(Default::default()),
+            host: self.host.clone(),
             stop: Notify::new(),
+            holder_ended: OnceLock::new(),
         });
+        let reconcilers = start_reconcilers(&daemon);
         let auth = match self.options.auth {
             Auth::SigV4 => atoll_api::auth::Auth::SigV4,
             Auth::None => atoll_api::auth::Auth::None,
@@ -265,6 +284,9 @@ impl Opened {
             control: tokio::spawn(control::server::serve(control, daemon.clone())),
             daemon,
             writers,
+            reconcilers,
+            host: self.host,
+            passing: self.passing,
             stop,
             control_path: self.control_path,
             _lock: self._lock,
@@ -288,12 +310,38 @@ impl Opened {
                 () = signals.next() => {}
                 () = running.daemon.stop.notified() => {}
             }
+            let daemon = running.daemon.clone();
             running.stop().await;
-            Ok(())
+            match daemon.holder_ended.get() {
+                Some(reason) => Err(ServeError::HolderEnded(reason.clone())),
+                None => Ok(()),
+            }
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
     }
+}
+
+fn start_reconcilers(daemon: &Arc<Daemon>) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    for region in daemon.handles() {
+        tasks.push(tokio::spawn(reconcile::nat_gateway::run(region.clone())));
+        tasks.push(tokio::spawn(reconcile::tick::run(region.clone())));
+        if daemon.host.is_none() {
+            tasks.push(tokio::spawn(reconcile::unhosted::run(region.clone())));
+        }
+    }
+    if let Some(host) = &daemon.host {
+        let (host, regions, daemon) = (host.clone(), daemon.regions.clone(), daemon.clone());
+        tasks.push(tokio::spawn(async move {
+            let reason = reconcile::hosted::run(host, regions, daemon.reports.clone()).await;
+            // The namespace that this process stands in is gone with the holder: only a new process helps.
+            tracing::error!(reason, "the holder ended");
+            let _ = daemon.holder_ended.set(reason);
+            daemon.stop.notify_one();
+        }));
+    }
+    tasks
 }
 
 struct Signals {
@@ -337,6 +385,10 @@ impl Running {
         }
         self.control.abort();
         let _ = self.control.await;
+        for task in self.reconcilers {
+            task.abort();
+            let _ = task.await;
+        }
         let _ = std::fs::remove_file(&self.control_path);
         let (daemon, writers) = (self.daemon, self.writers);
         let ended = tokio::task::spawn_blocking(move || {
@@ -344,5 +396,15 @@ impl Running {
             writers.into_iter().for_each(|writer| drop(writer.join()));
         });
         let _ = ended.await;
+        // When nothing is kept, instances are not either.
+        if let (Some(host), Some(passing)) = (self.host, self.passing) {
+            let end = move || {
+                if let Err(error) = host.shutdown(true) {
+                    tracing::warn!(%error, "the holder did not end");
+                }
+                let _ = std::fs::remove_dir_all(passing);
+            };
+            let _ = tokio::task::spawn_blocking(end).await;
+        }
     }
 }

@@ -1,0 +1,13 @@
+//! What ought to be against what is: each reconciler looks at the latest region, compares, and takes one
+//! step at a time. None keeps a history, so each picks up after a restart where things stand.
+//!
+//! `instance.rs` decides what an instance needs, purely; `hosted.rs` does it on this host;
+//! `internet.rs` says what is outside.
+//! `nat_gateway.rs` and `tick.rs` are small ones of their own.
+
+pub(crate) mod hosted;
+pub mod instance;
+pub mod internet;
+pub(crate) mod nat_gateway;
+pub(crate) mod tick;
+pub(crate) mod unhosted;
