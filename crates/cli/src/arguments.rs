@@ -28,6 +28,8 @@ pub enum Command {
     Down(Down),
     /// Show the endpoint, regions, stacks and instances.
     Status(Status),
+    /// Run a command inside an instance, or on the internet side.
+    Exec(Exec),
     /// Print shell exports: eval "$(atoll env)".
     Env(Env),
     /// Call one operation of AWS's API and print its XML: atoll api DescribeVpcs Filter.1.Name=state …
@@ -90,6 +92,16 @@ pub struct Status {
     /// As JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The instance, by id, Name tag or logical id; or `internet`.
+    #[arg(value_name = "INSTANCE")]
+    pub instance: String,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod connection;
 mod down;
 mod env;
 mod events;
+mod exec;
 mod serve;
 mod stack;
 mod status;
@@ -29,12 +30,19 @@ use clap::Parser;
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
+    // What the sandboxes are made of is this same program; it comes before anything else, and before any
+    // thread.
+    let words: Vec<_> = std::env::args_os().collect();
+    if let Some(status) = atoll_instance::dispatch(&words) {
+        return ExitCode::from(u8::try_from(status).unwrap_or(1));
+    }
     let Arguments { command, endpoint } = Arguments::parse();
     let outcome = match command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Up(arguments) => up::run(endpoint, arguments),
         Command::Down(arguments) => down::run(endpoint, arguments),
         Command::Status(arguments) => status::run(endpoint, arguments),
+        Command::Exec(arguments) => exec::run(endpoint, arguments),
         Command::Env(arguments) => env::run(endpoint, arguments),
         Command::Api(arguments) => call::run(endpoint, arguments),
     };

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use atoll_access::{AccessKey, Credential};
@@ -24,7 +25,6 @@ pub struct Daemon {
     pub(crate) auth: Auth,
     pub(crate) data_plane: DataPlane,
     pub(crate) data_directory: Option<PathBuf>,
-    pub(crate) run_directory: PathBuf,
     pub(crate) credential: Credential,
     /// The default one first; never empty.
     pub(crate) regions: Vec<RegionHandle>,
@@ -34,7 +34,9 @@ pub struct Daemon {
     pub(crate) reports: watch::Sender<Reports>,
     /// Ends the daemon.
     pub(crate) stop: Notify,
-    /// Why the holder ended, if it did.
+    /// Everything is being ended.
+    pub(crate) going_down: AtomicBool,
+    /// Why the holder ended, if it did unasked.
     pub(crate) holder_ended: OnceLock<String>,
 }
 
@@ -95,6 +97,13 @@ impl Daemon {
 
     /// Ends everything and removes what is kept.
     pub(crate) async fn down_all(&self) -> Result<(), String> {
+        if let Some(host) = self.host.clone() {
+            // That the holder ends is asked for: it is no failure of the daemon's.
+            self.going_down.store(true, Ordering::SeqCst);
+            let ended = tokio::task::spawn_blocking(move || host.shutdown(true)).await;
+            let ended = ended.map_err(|panic| panic.to_string())?;
+            ended.map_err(|error| error.to_string())?;
+        }
         if let Some(data) = &self.data_directory {
             for name in [crate::credentials::FILE, crate::pools::FILE, "lock", "atoll.log"] {
                 let _ = std::fs::remove_file(data.join(name));

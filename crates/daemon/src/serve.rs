@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -99,7 +100,6 @@ pub struct Opened {
     control_path: PathBuf,
     /// `None` when nothing is kept.
     data: Option<PathBuf>,
-    run_directory: PathBuf,
     /// `None` without a data plane.
     host: Option<Host>,
     /// Removed at the end, when nothing is kept.
@@ -158,6 +158,17 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
     };
     let control_path = places::control_socket(&run_base, endpoint.port());
     let control = listen_control(&control_path)?;
+    let passing = data.is_none().then(|| run_directory.clone());
+    let host = match options.data_plane {
+        DataPlane::None => None,
+        DataPlane::Userspace => {
+            let state = data.clone().unwrap_or_else(|| run_directory.join("state"));
+            let host = Host::open(&run_directory, &state)?;
+            // From here on the network is the holder's; what was opened above stays on the host's.
+            host.enter()?;
+            Some(host)
+        }
+    };
     Ok(Opened {
         options,
         endpoint,
@@ -165,7 +176,8 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         control,
         control_path,
         data,
-        run_directory,
+        host,
+        passing,
         _lock: lock,
     })
 }
@@ -258,12 +270,12 @@ impl Opened {
             auth: self.options.auth,
             data_plane: self.options.data_plane,
             data_directory: self.data.clone(),
-            run_directory: self.run_directory.clone(),
             credential,
             regions,
             reports: tokio::sync::watch::Sender::new(Default::default()),
             host: self.host.clone(),
             stop: Notify::new(),
+            going_down: AtomicBool::new(false),
             holder_ended: OnceLock::new(),
         });
         let reconcilers = start_reconcilers(&daemon);
@@ -335,6 +347,9 @@ fn start_reconcilers(daemon: &Arc<Daemon>) -> Vec<JoinHandle<()>> {
         let (host, regions, daemon) = (host.clone(), daemon.regions.clone(), daemon.clone());
         tasks.push(tokio::spawn(async move {
             let reason = reconcile::hosted::run(host, regions, daemon.reports.clone()).await;
+            if daemon.going_down.load(Ordering::SeqCst) {
+                return;
+            }
             // The namespace that this process stands in is gone with the holder: only a new process helps.
             tracing::error!(reason, "the holder ended");
             let _ = daemon.holder_ended.set(reason);

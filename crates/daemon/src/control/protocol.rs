@@ -115,6 +115,6 @@ pub struct Env {
 pub struct ExecTarget {
     /// The instance's id, or `internet`.
     pub id: String,
-    /// The run directory whose shim to ask.
-    pub run_directory: String,
+    /// The socket of its shim.
+    pub socket: String,
 }

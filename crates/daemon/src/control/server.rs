@@ -95,9 +95,17 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
 }
 
 fn exec_target(daemon: &Daemon, name: &str) -> Reply {
-    let target = |id: String| {
-        let run_directory = daemon.run_directory.display().to_string();
-        Reply::ExecTarget(ExecTarget { id, run_directory })
+    let Some(host) = &daemon.host else {
+        return refused(
+            "this daemon has no data plane, so no instance has processes (--data-plane none)".into(),
+        );
+    };
+    let target = |id: String| match host.exec_socket(&id) {
+        Ok(socket) => Reply::ExecTarget(ExecTarget {
+            id,
+            socket: socket.display().to_string(),
+        }),
+        Err(error) => refused(error.to_string()),
     };
     if name == "internet" {
         return target(name.to_owned());

@@ -30,7 +30,7 @@ enum Event {
     Done {
         id: InstanceId,
         action: Action,
-        result: Result<(), Failed>,
+        result: Result<Outcome, Failed>,
     },
     Region,
 }
@@ -234,7 +234,7 @@ impl Reconciler {
                     region
                         .apply(AccountId::DEFAULT, observed)
                         .await
-                        .map(drop)
+                        .map(|_| Outcome::Observed)
                         .map_err(Failed::Region)
                 }
                 action => {
