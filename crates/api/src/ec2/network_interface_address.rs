@@ -1,0 +1,129 @@
+//! Secondary and IPv6 addresses of interfaces.
+
+use atoll_model::EniId;
+use atoll_region::network_interface::address;
+use atoll_shapes::ec2::{
+    AssignIpv6AddressesRequest, AssignIpv6AddressesResult, AssignPrivateIpAddressesRequest,
+    AssignPrivateIpAddressesResult, AssignedPrivateIpAddress, UnassignIpv6AddressesRequest,
+    UnassignIpv6AddressesResult, UnassignPrivateIpAddressesRequest, UnassignPrivateIpAddressesResult,
+};
+
+use super::network_interface::{count, v4, v6};
+use crate::wire::id;
+use crate::{ApiError, Call, dispatch::Table};
+
+pub(super) fn operations(table: &mut Table) {
+    table.add(
+        assign_private_ip_addresses,
+        &[
+            "NetworkInterfaceId",
+            "PrivateIpAddress",
+            "SecondaryPrivateIpAddressCount",
+            "AllowReassignment",
+        ],
+    );
+    table.add(
+        unassign_private_ip_addresses,
+        &["NetworkInterfaceId", "PrivateIpAddress"],
+    );
+    table.add(
+        assign_ipv6_addresses,
+        &["NetworkInterfaceId", "Ipv6Addresses", "Ipv6AddressCount"],
+    );
+    table.add(unassign_ipv6_addresses, &["NetworkInterfaceId", "Ipv6Addresses"]);
+}
+
+async fn assign_private_ip_addresses(
+    call: Call,
+    request: AssignPrivateIpAddressesRequest,
+) -> Result<AssignPrivateIpAddressesResult, ApiError> {
+    let parse = |text: &String| v4("PrivateIpAddress", text);
+    let number = count(
+        "SecondaryPrivateIpAddressCount",
+        request.secondary_private_ip_address_count,
+    )?;
+    let assigned = call
+        .submit(address::AssignPrivateIpAddresses {
+            eni: id::<EniId>(&request.network_interface_id)?,
+            addresses: request
+                .private_ip_addresses
+                .iter()
+                .map(parse)
+                .collect::<Result<_, _>>()?,
+            count: number.unwrap_or(0),
+            allow_reassignment: request.allow_reassignment.unwrap_or(false),
+        })
+        .await?;
+    Ok(AssignPrivateIpAddressesResult {
+        network_interface_id: Some(request.network_interface_id),
+        assigned_private_ip_addresses: assigned
+            .iter()
+            .map(|ip| AssignedPrivateIpAddress {
+                private_ip_address: Some(ip.to_string()),
+            })
+            .collect(),
+        ..Default::default()
+    })
+}
+
+async fn unassign_private_ip_addresses(
+    call: Call,
+    request: UnassignPrivateIpAddressesRequest,
+) -> Result<UnassignPrivateIpAddressesResult, ApiError> {
+    let parse = |text: &String| v4("PrivateIpAddress", text);
+    call.submit(address::UnassignPrivateIpAddresses {
+        eni: id::<EniId>(&request.network_interface_id)?,
+        addresses: request
+            .private_ip_addresses
+            .iter()
+            .map(parse)
+            .collect::<Result<_, _>>()?,
+    })
+    .await?;
+    Ok(UnassignPrivateIpAddressesResult::default())
+}
+
+async fn assign_ipv6_addresses(
+    call: Call,
+    request: AssignIpv6AddressesRequest,
+) -> Result<AssignIpv6AddressesResult, ApiError> {
+    let parse = |text: &String| v6("Ipv6Addresses", text);
+    let assigned = call
+        .submit(address::AssignIpv6Addresses {
+            eni: id::<EniId>(&request.network_interface_id)?,
+            addresses: request
+                .ipv6_addresses
+                .iter()
+                .map(parse)
+                .collect::<Result<_, _>>()?,
+            count: count("Ipv6AddressCount", request.ipv6_address_count)?.unwrap_or(0),
+        })
+        .await?;
+    Ok(AssignIpv6AddressesResult {
+        network_interface_id: Some(request.network_interface_id),
+        assigned_ipv6_addresses: assigned.iter().map(|ip| ip.to_string()).collect(),
+        ..Default::default()
+    })
+}
+
+async fn unassign_ipv6_addresses(
+    call: Call,
+    request: UnassignIpv6AddressesRequest,
+) -> Result<UnassignIpv6AddressesResult, ApiError> {
+    let parse = |text: &String| v6("Ipv6Addresses", text);
+    let gone = call
+        .submit(address::UnassignIpv6Addresses {
+            eni: id::<EniId>(&request.network_interface_id)?,
+            addresses: request
+                .ipv6_addresses
+                .iter()
+                .map(parse)
+                .collect::<Result<_, _>>()?,
+        })
+        .await?;
+    Ok(UnassignIpv6AddressesResult {
+        network_interface_id: Some(request.network_interface_id),
+        unassigned_ipv6_addresses: gone.iter().map(|ip| ip.to_string()).collect(),
+        ..Default::default()
+    })
+}
