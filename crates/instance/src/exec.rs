@@ -129,7 +129,9 @@ fn follow(connection: &mut Connection, caught: &OwnedFd) -> Result<i32> {
             return result;
         }
         if !connection.is_open() {
-            return Err(Error::Protocol("the instance ended while the command ran".into()));
+            return Err(Error::Protocol(
+                "the instance ended while the command ran, or belongs to another user".into(),
+            ));
         }
         let (mut from_outer, mut from_input) = (false, false);
         {

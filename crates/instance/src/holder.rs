@@ -2,15 +2,15 @@
 //!
 //! It keeps nothing that is not also in the state directory or with a shim: when it is killed, the shims go on, and the next holder joins
 //! their namespaces and adopts them. It never waits for a shim: calls are forwarded, and answered when the shim answers or ends.
+mod instances;
+
 use crate::frame::{self, Connection};
 use crate::namespace;
 use crate::protocol::{HolderReply, HolderRequest, NumberedCall, ShimCall, ShimMessage, ShimOpening};
 use crate::run_dir::{self, RunDir};
-use crate::spec::{MAX_INSTANCES, check_id, check_ports};
-use crate::state_dir::{StateDir, Stored};
-use crate::{
-    Change, Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, error::Trying, sys,
-};
+use crate::spec::MAX_INSTANCES;
+use crate::state_dir::StateDir;
+use crate::{Change, Error, InstanceReport, InstanceSpec, InstanceState, Result, error::Trying, sys};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -18,9 +18,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where the sandboxes' users begin when root makes them: above what systemd hands out, below 2³¹.
@@ -363,145 +361,6 @@ impl Holder {
                 Ok(None)
             }
         }
-    }
-
-    fn known(&self, id: &str) -> Result<&InstanceReport> {
-        self.reports
-            .get(id)
-            .ok_or_else(|| Error::NoSuchInstance(id.into()))
-    }
-
-    fn call(&mut self, id: &str, call: ShimCall) -> Result<u64> {
-        self.known(id)?;
-        let shim = self
-            .shims
-            .get_mut(id)
-            .ok_or_else(|| Error::NotRunning(id.into()))?;
-        self.next += 1;
-        shim.connection.queue(&NumberedCall {
-            number: self.next,
-            call,
-        });
-        Ok(self.next)
-    }
-
-    fn launch(&mut self, spec: InstanceSpec, ports: Vec<PortSpec>) -> Result<()> {
-        spec.check()?;
-        check_ports(&ports)?;
-        let id = spec.id.clone();
-        if self.shims.contains_key(&id) {
-            return Err(Error::AlreadyRunning(id));
-        }
-        if !self.reports.contains_key(&id) && self.reports.len() >= MAX_INSTANCES {
-            return Err(Error::TooMany {
-                what: "instances".into(),
-                have: self.reports.len(),
-                most: MAX_INSTANCES,
-            });
-        }
-        let directory = self.state.instance(&id);
-        let (uid_base, uid_count) = match directory.spec() {
-            Ok(before) => (before.uid_base, before.uid_count),
-            Err(_) if self.ranged => (self.free_uids(), UIDS),
-            Err(_) => (0, 1),
-        };
-        let stored = Stored {
-            spec,
-            ports,
-            uid_base,
-            uid_count,
-        };
-        directory.prepare(&stored)?;
-        let mut report = directory.status(&stored.spec);
-        report.state = InstanceState::Starting;
-        directory.write_status(&report)?;
-        self.reports.insert(id.clone(), report);
-        let started = self.start_shim(&id);
-        if started.is_err() {
-            let report = self.settled(&id, &stored.spec);
-            self.tell(report);
-        }
-        started
-    }
-
-    fn free_uids(&self) -> u32 {
-        let taken: Vec<u32> = self
-            .reports
-            .keys()
-            .filter_map(|id| Some(self.state.instance(id).spec().ok()?.uid_base))
-            .collect();
-        (0..)
-            .map(|slot| FIRST_UID + slot * UIDS)
-            .find(|base| !taken.contains(base))
-            .unwrap_or(FIRST_UID)
-    }
-
-    /// Listens, connects, and only then starts the shim: nothing that it says is missed, and its socket works at once.
-    fn start_shim(&mut self, id: &str) -> Result<()> {
-        let socket = self.run.shim_socket(id);
-        let listener = run_dir::listen(&socket, 0o600)?;
-        let mut connection = Connection::new(run_dir::connect(&socket).trying("connect to a new shim")?)?;
-        connection.queue(&ShimOpening::Control);
-        let log = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(self.state.path().join("holder.log"))
-            .trying("open holder.log")?;
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0("atoll")
-            .arg("shim")
-            .arg(self.state.path())
-            .arg(id)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
-        sys::with_descriptor_in_new_session(&mut command, listener.as_raw_fd(), crate::shim::LISTENER);
-        let child = command.spawn().trying("start a shim");
-        if child.is_err() {
-            let _ = std::fs::remove_file(&socket);
-        }
-        let process = Pid::from_raw(child?.id() as i32)
-            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        self.shims.insert(id.into(), ShimLink { connection, process });
-        Ok(())
-    }
-
-    fn terminate(&mut self, client: u64, id: String) -> Result<Option<HolderReply>> {
-        check_id("instance id", &id)?;
-        self.known(&id)?;
-        if self.shims.contains_key(&id) {
-            self.call(
-                &id,
-                ShimCall::Stop {
-                    grace_ms: 2000,
-                    terminate: true,
-                },
-            )?;
-            self.pending.push(Pending {
-                client,
-                instance: id,
-                until: Until::Ended,
-            });
-            return Ok(None);
-        }
-        self.forget(&id)?;
-        Ok(Some(HolderReply::Done))
-    }
-
-    fn forget(&mut self, id: &str) -> Result<()> {
-        self.state.instance(id).remove()?;
-        self.reports.remove(id);
-        self.broadcast(&Change::Gone(id.into()));
-        Ok(())
-    }
-
-    fn acknowledge(&mut self, id: &str, sequence: u64) -> Result<HolderReply> {
-        let mut report = self.known(id)?.clone();
-        report.signals.retain(|signal| signal.sequence > sequence);
-        self.state.instance(id).write_status(&report)?;
-        self.tell(report.clone());
-        Ok(HolderReply::Report(report))
     }
 
     fn shim_messages(&mut self) {

@@ -14,12 +14,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long an ordinary call may take.
 const CALL: Duration = Duration::from_secs(30);
 /// How long a launch or a reboot may take beyond its grace.
 const LAUNCH: Duration = Duration::from_secs(90);
+
+/// Whether this process moved into a holder's namespaces.
+static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// This host's instances.
 #[derive(Clone, Debug)]
@@ -78,10 +82,16 @@ impl Host {
             .create(true)
             .open(self.state.path().join("holder.log"))
             .trying("open holder.log")?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg0("atoll")
             .arg("holder")
-            .args([self.run.path(), self.state.path()])
+            .args([self.run.path(), self.state.path()]);
+        if ENTERED.load(Ordering::Relaxed) {
+            // The sockets of this process are in the namespace of the holder that ended: the next one joins it there.
+            command.arg(std::process::id().to_string());
+        }
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -166,7 +176,9 @@ impl Host {
     /// Moves this process, which must have one thread still, into the holder's network namespace (and, when not root, its user namespace first): there the
     /// host ends of all ports are. Sockets opened before stay where they were opened.
     pub fn enter(&self) -> Result<()> {
-        namespace::join_fabric(self.holder_pid()?)
+        namespace::join_fabric(self.holder_pid()?)?;
+        ENTERED.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Starts an instance, new or stopped, with these ports; returns when process 1 runs and its ports are configured.

@@ -199,6 +199,7 @@ impl Sandbox {
         write_files(stored, &state)?;
         let what = "prepare a sandbox";
         let (console, console_inside) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).trying(what)?;
+        rustix::io::ioctl_fionbio(&console, true).trying(what)?;
         let (info, info_inside) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).trying(what)?;
         let (gate_inside, gate) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).trying(what)?;
         let (mut ready, ready_child) = UnixStream::pair().trying(what)?;
@@ -234,22 +235,14 @@ impl Sandbox {
         let (init, process, init_process, net) = started.map_err(|error| {
             sys::kill(pid, libc::SIGKILL, false);
             sys::wait_exit(pid);
-            let mut said = Vec::new();
-            let _ = std::fs::File::from(console.try_clone().unwrap_or_else(|_| ready.into()))
-                .take(4096)
-                .read_to_end(&mut said);
-            let said = String::from_utf8_lossy(&said);
-            let said = said.trim();
-            if said.is_empty() {
-                error
-            } else {
-                Error::Start {
+            match last_words(&console) {
+                Some(reason) => Error::Start {
                     id: stored.spec.id.clone(),
-                    reason: said.replace('\n', "; "),
-                }
+                    reason,
+                },
+                None => error,
             }
         })?;
-        rustix::io::ioctl_fionbio(&console, true).trying(what)?;
         Ok(Self {
             pid,
             process,
@@ -302,9 +295,8 @@ impl Sandbox {
         match begun {
             Ok(Some(GuestMessage::Begun)) => Ok(link),
             Ok(_) => {
-                let reason = self
-                    .last_words()
-                    .unwrap_or_else(|| "it ended before process 1 began".into());
+                let reason =
+                    last_words(&self.console).unwrap_or_else(|| "it ended before process 1 began".into());
                 Err(Error::Start {
                     id: id.into(),
                     reason,
@@ -318,16 +310,6 @@ impl Sandbox {
         }
     }
 
-    /// What is on the console of a sandbox that failed, and how bubblewrap ended.
-    fn last_words(&self) -> Option<String> {
-        let mut said = [0_u8; 4096];
-        let length = rustix::io::read(&self.console, &mut said).unwrap_or(0);
-        let said = String::from_utf8_lossy(said.get(..length).unwrap_or_default())
-            .trim()
-            .replace('\n', "; ");
-        (!said.is_empty()).then_some(said)
-    }
-
     /// Ends everything inside at once.
     pub(crate) fn kill(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.init_process, rustix::process::Signal::KILL);
@@ -338,6 +320,16 @@ impl Sandbox {
     pub(crate) fn terminate(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.init_process, rustix::process::Signal::TERM);
     }
+}
+
+/// What is on the console of a sandbox that failed.
+fn last_words(console: &OwnedFd) -> Option<String> {
+    let mut said = [0_u8; 4096];
+    let length = rustix::io::read(console, &mut said).unwrap_or(0);
+    let said = String::from_utf8_lossy(said.get(..length).unwrap_or_default())
+        .trim()
+        .replace('\n', "; ");
+    (!said.is_empty()).then_some(said)
 }
 
 /// In the forked child: a user namespace, its root, and bubblewrap in it. Returns only what went wrong.

@@ -2,15 +2,17 @@
 //!
 //! If it is killed, bubblewrap and everything inside end with it, and the holder sees its socket close. Everything worth keeping is in the
 //! state directory before it is told to anybody.
+mod guests;
+mod ports;
+
 use crate::console::Console;
 use crate::frame::{self, Connection};
 use crate::namespace::NetNamespace;
-use crate::protocol::{GuestMessage, GuestReply, NumberedCall, ShimCall, ShimMessage, ShimOpening};
+use crate::protocol::{NumberedCall, ShimCall, ShimMessage, ShimOpening};
 use crate::sandbox::{self, Sandbox};
 use crate::state_dir::{InstanceDir, StateDir, Stored};
 use crate::{
-    Error, InstanceReport, InstanceState, PortSpec, Result, UserDataStatus, error::Trying, exec_session,
-    port, run_dir, sys,
+    Error, InstanceReport, InstanceState, Result, UserDataStatus, error::Trying, exec_session, run_dir, sys,
 };
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -202,16 +204,25 @@ impl Shim {
             self.console
                 .note("the user data does not begin with #!: it is not run");
         }
-        let mut sandbox = Sandbox::start(&self.stored, user_data)?;
-        match self
-            .connect_network(&sandbox)
-            .and_then(|()| sandbox.go(&self.stored.spec.id))
-        {
+        let started = Sandbox::start(&self.stored, user_data).and_then(|sandbox| {
+            match self.connect_network(&sandbox) {
+                Ok(()) => Ok(sandbox),
+                Err(error) => {
+                    self.discard(&sandbox);
+                    Err(error)
+                }
+            }
+        });
+        let mut sandbox = started.inspect_err(|_| {
+            // It certainly did not begin: the next boot is its first.
+            if user_data {
+                self.report.user_data_status = UserDataStatus::Pending;
+            }
+        })?;
+        match sandbox.go(&self.stored.spec.id) {
             Ok(link) => self.link = Some(link),
             Err(error) => {
-                sandbox.kill();
-                sys::wait_exit(sandbox.pid);
-                self.delete_ports();
+                self.discard(&sandbox);
                 return Err(error);
             }
         }
@@ -225,26 +236,11 @@ impl Shim {
         Ok(())
     }
 
-    fn connect_network(&mut self, sandbox: &Sandbox) -> Result<()> {
-        port::prepare_guest(&sandbox.net, &self.fabric)?;
-        self.report.ports.clear();
-        for spec in &self.stored.ports {
-            self.generation += 1;
-            self.report
-                .ports
-                .push(port::create(spec, &sandbox.net, &self.fabric, self.generation)?);
-        }
-        self.monitor = Some(port::monitor(&sandbox.net, &self.fabric)?);
-        Ok(())
-    }
-
-    fn delete_ports(&mut self) {
-        for spec in &self.stored.ports {
-            if let Err(error) = port::delete(spec) {
-                eprintln!("shim: {error}");
-            }
-        }
-        self.report.ports.clear();
+    /// Ends a sandbox that did not come to run.
+    fn discard(&mut self, sandbox: &Sandbox) {
+        sandbox.kill();
+        sys::wait_exit(sandbox.pid);
+        self.delete_ports();
     }
 
     /// Writes what is true down, then tells it.
@@ -557,142 +553,6 @@ impl Shim {
         }
     }
 
-    fn port_at(&self, id: &str) -> Result<usize> {
-        let missing = || Error::NoSuchPort {
-            instance: self.report.id.clone(),
-            port: id.into(),
-        };
-        self.stored
-            .ports
-            .iter()
-            .position(|port| port.id == id)
-            .ok_or_else(missing)
-    }
-
-    fn create_port(&mut self, spec: PortSpec) -> Result<()> {
-        let taken = self
-            .stored
-            .ports
-            .iter()
-            .any(|port| port.id == spec.id || port.device_index == spec.device_index);
-        if taken {
-            return Err(Error::PortExists {
-                instance: self.report.id.clone(),
-                port: spec.id,
-                device_index: spec.device_index,
-            });
-        }
-        let sandbox = self
-            .sandbox
-            .as_ref()
-            .ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
-        let mut stored = self.stored.clone();
-        stored.ports.push(spec.clone());
-        crate::spec::check_ports(&stored.ports)?;
-        self.generation += 1;
-        let made = port::create(&spec, &sandbox.net, &self.fabric, self.generation)?;
-        self.report.ports.push(made);
-        self.keep(stored)
-    }
-
-    fn update_port(&mut self, spec: PortSpec) -> Result<()> {
-        let at = self.port_at(&spec.id)?;
-        let sandbox = self
-            .sandbox
-            .as_ref()
-            .ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
-        let mut stored = self.stored.clone();
-        let Some(before) = stored.ports.get_mut(at) else {
-            return Ok(());
-        };
-        let before = std::mem::replace(before, spec.clone());
-        crate::spec::check_ports(&stored.ports)?;
-        if (before.mac, before.device_index) != (spec.mac, spec.device_index) {
-            let expected =
-                "the port's own MAC address and device index: these never change while it is attached"
-                    .to_owned();
-            return Err(Error::Invalid {
-                what: "port".into(),
-                value: spec.id,
-                expected,
-            });
-        }
-        port::configure(&spec, Some(&before), &sandbox.net, &self.fabric).map_err(|error| Error::Port {
-            port: spec.id.clone(),
-            reason: error.to_string(),
-        })?;
-        self.keep(stored)
-    }
-
-    fn delete_port(&mut self, id: &str) -> Result<()> {
-        let at = self.port_at(id)?;
-        let mut stored = self.stored.clone();
-        let spec = stored.ports.remove(at);
-        port::delete(&spec)?;
-        if let Some(sandbox) = &self.sandbox {
-            // Its rules outlive an interface; with no address left, only what clears remains.
-            let bare = PortSpec {
-                addresses: Vec::new(),
-                ..spec
-            };
-            let _ = port::clear_rules(&bare, &sandbox.net, &self.fabric);
-        }
-        self.report.ports.retain(|port| port.id != id);
-        self.keep(stored)
-    }
-
-    fn keep(&mut self, stored: Stored) -> Result<()> {
-        self.state.write_spec(&stored)?;
-        self.stored = stored;
-        sandbox::write_network_files(&self.stored, &self.state)?;
-        self.publish()
-    }
-
-    /// Makes ports again whose interface the tenant deleted.
-    fn repair(&mut self) {
-        let Some(sandbox) = &self.sandbox else { return };
-        self.repair_due = false;
-        self.repaired = Some(Instant::now());
-        let gone: Vec<PortSpec> = self
-            .stored
-            .ports
-            .iter()
-            .filter(|port| !port::stands(port))
-            .cloned()
-            .collect();
-        for spec in &gone {
-            self.generation += 1;
-            match port::create(spec, &sandbox.net, &self.fabric, self.generation) {
-                Ok(made) => {
-                    self.report.ports.retain(|port| port.id != spec.id);
-                    self.report.ports.push(made);
-                    self.report.problem = None;
-                }
-                Err(error) => {
-                    self.report.problem = Some(error.to_string());
-                    self.repair_due = true;
-                }
-            }
-        }
-        if !gone.is_empty()
-            && let Err(error) = self.publish()
-        {
-            eprintln!("shim: {error}");
-        }
-    }
-
-    fn read_monitor(&mut self) {
-        let mut bytes = [0_u8; 8192];
-        // What changed is not read: an overrun (ENOBUFS) loses it anyway, and looking is cheap.
-        if let Some(monitor) = &self.monitor {
-            while !matches!(
-                rustix::io::read(monitor, &mut bytes),
-                Err(rustix::io::Errno::AGAIN) | Ok(0)
-            ) {}
-            self.repair_due |= self.stored.ports.iter().any(|port| !port::stands(port));
-        }
-    }
-
     fn read_console(&mut self) {
         let Some(sandbox) = &self.sandbox else { return };
         let mut bytes = [0_u8; 16 * 1024];
@@ -711,61 +571,6 @@ impl Shim {
                 Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return,
             }
-        }
-    }
-
-    fn guest_messages(&mut self) {
-        let mut changed = false;
-        if let Some(link) = &mut self.link {
-            while let Ok(Some(message)) = link.next() {
-                if let GuestMessage::UserData(status @ UserDataStatus::Exited(_)) = message {
-                    self.report.user_data_status = status;
-                    changed = true;
-                }
-            }
-            if !link.is_open() {
-                self.link = None;
-            }
-        }
-        for guest in &mut self.guests {
-            while let Ok(Some(message)) = guest.next() {
-                let GuestMessage::Signal(mut signal) = message else {
-                    guest.queue(&GuestReply::Refused("only signals are taken here".into()));
-                    continue;
-                };
-                let fields = [
-                    &signal.stack,
-                    &signal.resource,
-                    &signal.region,
-                    &signal.reason,
-                    &signal.data,
-                    &signal.unique_id,
-                    &signal.url,
-                ];
-                if fields.into_iter().flatten().any(|field| field.len() > MAX_FIELD) {
-                    guest.queue(&GuestReply::Refused(format!(
-                        "each value may have at most {MAX_FIELD} bytes"
-                    )));
-                } else if self.report.signals.len() >= MAX_SIGNALS {
-                    guest.queue(&GuestReply::Refused(format!(
-                        "{MAX_SIGNALS} signals wait to be taken, try again later"
-                    )));
-                } else {
-                    self.report.next_signal += 1;
-                    signal.sequence = self.report.next_signal;
-                    self.report.signals.push(signal);
-                    // On disk before the guest hears that it was kept.
-                    match self.state.write_status(&self.report) {
-                        Ok(()) => guest.queue(&GuestReply::Kept),
-                        Err(error) => guest.queue(&GuestReply::Refused(error.to_string())),
-                    }
-                    changed = true;
-                }
-            }
-        }
-        self.guests.retain(Connection::is_open);
-        if changed && let Err(error) = self.publish() {
-            eprintln!("shim: {error}");
         }
     }
 }

@@ -136,6 +136,58 @@ fn a_killed_holder_loses_no_instance_and_the_next_one_adopts() {
 }
 
 #[test]
+fn after_everything_was_killed_the_next_holder_says_so() {
+    as_root_and_as_ordinary_user(
+        "after_everything_was_killed_the_next_holder_says_so",
+        |bed: &mut Bed| {
+            let report = bed.launch(&instance("i-a"), &[port("eni-a", 0, 10)]);
+            bed.say("i-a", "echo kept > /root/file");
+            kill(bed.host.holder_pid().unwrap());
+            kill(report.shim_pid.unwrap());
+            bed.until_gone();
+            bed.reopen();
+            assert!(matches!(
+                bed.host.instance("i-a").unwrap().state,
+                InstanceState::Exited { .. }
+            ));
+            bed.launch(&instance("i-a"), &[port("eni-a", 0, 10)]);
+            assert_eq!(bed.say("i-a", "cat /root/file"), "kept");
+        },
+    );
+}
+
+#[test]
+fn a_daemon_enters_the_namespace_of_the_host_ends() {
+    as_root_and_as_ordinary_user(
+        "a_daemon_enters_the_namespace_of_the_host_ends",
+        |bed: &mut Bed| {
+            let a = port("eni-a", 0, 10);
+            let report = bed.launch(&instance("i-a"), std::slice::from_ref(&a));
+            let links = bed.entered(&["ip", "-o", "link"]);
+            assert!(
+                links.contains(&format!("{}: {}", report.ports[0].host_index, a.host_name())),
+                "{links}"
+            );
+            assert!(
+                !links.contains("UP") || !links.contains("lo: <LOOPBACK,UP"),
+                "{links}"
+            );
+            // What a data plane does there.
+            bed.entered(&[
+                "/usr/bin/python3",
+                "-c",
+                "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 8)",
+            ]);
+            assert_eq!(bed.entered(&["cat", "/proc/sys/net/ipv4/ip_forward"]).trim(), "0");
+            assert_eq!(
+                bed.entered(&["ip", "addr", "show", "dev", &a.host_name(), "scope", "link"]),
+                ""
+            );
+        },
+    );
+}
+
+#[test]
 fn a_port_comes_and_goes_and_changes_while_the_instance_runs() {
     as_root_and_as_ordinary_user(
         "a_port_comes_and_goes_and_changes_while_the_instance_runs",

@@ -1,4 +1,5 @@
-//! The crate's internal subcommands alone, for its tests: holder, shim, init, cfn-signal, and `exec SOCKET -- CMD…`.
+//! The crate's internal subcommands alone, for its tests: holder, shim, init, cfn-signal, `exec` and `enter`.
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 fn main() {
@@ -25,8 +26,21 @@ fn main() {
                 }
             }
         }
+        // As a daemon does: moves into the holder's namespaces, then runs CMD there.
+        Some("enter") if words.len() > 3 => {
+            let host = atoll_instance::Host::existing(Path::new(&words[1]), Path::new(&words[2]));
+            let error = match host.and_then(|host| host.enter()) {
+                Ok(()) => std::process::Command::new(&words[3])
+                    .args(&words[4..])
+                    .exec()
+                    .to_string(),
+                Err(error) => error.to_string(),
+            };
+            eprintln!("{error}");
+            std::process::exit(255);
+        }
         _ => {
-            eprintln!("usage: atoll-instance-testbed exec SOCKET -- CMD…");
+            eprintln!("usage: atoll-instance-testbed exec SOCKET -- CMD… | enter RUN_DIR STATE_DIR CMD…");
             std::process::exit(2);
         }
     }

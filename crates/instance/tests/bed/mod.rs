@@ -286,9 +286,11 @@ impl Bed {
                 continue;
             };
             let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
-            // A zombie holds nothing, and its number is not ours to free.
-            let zombie = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
-            if self.processes.contains(&pid) && !zombie {
+            // A zombie runs nothing, and when it is reaped is its parent's matter: the host's process 1.
+            if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')) {
+                continue;
+            }
+            if self.processes.contains(&pid) {
                 left.push(format!("process {pid}: {stat}"));
             }
             left.extend(
@@ -405,5 +407,24 @@ impl Bed {
             assert!(Instant::now() < deadline, "the holder still answers");
             std::thread::yield_now();
         }
+    }
+}
+
+impl Bed {
+    /// What a program says that entered as a daemon does.
+    pub fn entered(&self, argv: &[&str]) -> String {
+        let (run, state) = (self.place.path().join("run"), self.place.path().join("state"));
+        let output = Command::new(&self.program)
+            .arg("enter")
+            .args([run, state])
+            .args(argv)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{argv:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
