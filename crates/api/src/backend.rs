@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use atoll_access::{AccessKey, Credential};
-use atoll_model::{AccountId, RegionName, Timestamp};
+use atoll_model::{AccountId, InstanceId, RegionName, Timestamp};
 use atoll_region::{Region, Transaction};
 
 use crate::ApiError;
@@ -43,6 +43,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The time.
     fn now(&self) -> Timestamp;
+
+    /// The end of what an instance wrote to its console, and when it last did; `None` where no process of
+    /// it ever ran.
+    fn console(&self, _instance: InstanceId) -> BoxFuture<'_, Option<(Vec<u8>, Timestamp)>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// The secret and the account of an access key.
     fn credential(&self, access_key: &AccessKey) -> Option<Credential>;

@@ -9,7 +9,7 @@ use atoll_access::{AccessKey, Credential};
 use atoll_api::backend::BoxFuture;
 use atoll_api::{ApiError, Backend, Submission};
 use atoll_instance::Host;
-use atoll_model::{Instance, InstanceState, NetworkInterface, RegionName, Row, Timestamp};
+use atoll_model::{Instance, InstanceId, InstanceState, NetworkInterface, RegionName, Row, Timestamp};
 use atoll_region::Region;
 use tokio::sync::{Notify, watch};
 
@@ -200,6 +200,21 @@ impl Backend for Daemon {
 
     fn now(&self) -> Timestamp {
         entropy::now()
+    }
+
+    fn console(&self, instance: InstanceId) -> BoxFuture<'_, Option<(Vec<u8>, Timestamp)>> {
+        let host = self.host.clone();
+        Box::pin(async move {
+            let read = move || {
+                let (host, id) = (host?, instance.to_string());
+                let written = std::fs::metadata(host.console_path(&id).ok()?)
+                    .ok()?
+                    .modified()
+                    .ok()?;
+                Some((host.console(&id).ok()?, entropy::timestamp(written)))
+            };
+            tokio::task::spawn_blocking(read).await.ok().flatten()
+        })
     }
 
     fn credential(&self, access_key: &AccessKey) -> Option<Credential> {
