@@ -9,7 +9,7 @@ use atoll_access::{Credential, SecretKey};
 use atoll_daemon::control::client::{ControlError, ask};
 use atoll_daemon::control::protocol::{Env, Reply, Request};
 use atoll_daemon::options::DEFAULT_LISTEN;
-use atoll_daemon::places;
+use atoll_daemon::{places, removal};
 use atoll_model::AccountId;
 
 use crate::api::Api;
@@ -80,6 +80,11 @@ impl Connection {
             port,
             named,
         })
+    }
+
+    /// The API's port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     fn is_local(&self) -> bool {
@@ -160,7 +165,7 @@ impl Connection {
         let not_started = |why: String| ConnectionError::NotStarted { why };
         let data = places::private_directory(&places::default_data_directory())
             .map_err(|error| not_started(error.to_string()))?;
-        let log = data.join("atoll.log");
+        let log = data.join(removal::LOG);
         let mut child = spawn(&log).map_err(|error| not_started(error.to_string()))?;
         eprintln!("starting the atoll daemon; its log is {}", log.display());
         let deadline = Instant::now() + START;

@@ -1,19 +1,21 @@
 //! `atoll down`: a client of DeleteStack; `--all` ends everything.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use atoll_daemon::control::protocol::Request;
+use atoll_daemon::control::client::ControlError;
+use atoll_daemon::control::protocol::{Reply, Request};
+use atoll_daemon::{places, removal};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, ConnectionError};
 use crate::{Outcome, arguments, events, stack};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Down) -> Outcome {
     let connection = Connection::new(endpoint)?;
     if arguments.all {
-        connection.ask(&Request::DownAll)?;
-        eprintln!("everything is down");
-        return Ok(ExitCode::SUCCESS);
+        return everything(&connection);
     }
     let api = connection.api(arguments.region.map(|region| region.to_string()))?;
     let found = match arguments.stack {
@@ -44,4 +46,33 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Down) -> Outcome {
         }
         Some(left) => Err(format!("stack {} is {}: {}", left.name, left.status, left.reason).into()),
     }
+}
+
+/// How long a daemon may take to be gone after it ended everything else.
+const GONE: Duration = Duration::from_secs(30);
+
+fn everything(connection: &Connection) -> Outcome {
+    match connection.ask(&Request::Status) {
+        Ok(Reply::Status(status)) => {
+            connection.ask(&Request::DownAll)?;
+            let process = Path::new("/proc").join(status.pid.to_string());
+            let deadline = Instant::now() + GONE;
+            while process.exists() {
+                if Instant::now() > deadline {
+                    return Err(format!("the daemon, process {}, does not end", status.pid).into());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(_) => return Err(ConnectionError::Confused.into()),
+        // A daemon that was killed has left its instances running.
+        Err(ConnectionError::Control(ControlError::NotRunning { .. })) => removal::leftovers(
+            &places::default_data_directory(),
+            &places::default_run_base(),
+            connection.port(),
+        )?,
+        Err(error) => return Err(error.into()),
+    }
+    eprintln!("everything is down");
+    Ok(ExitCode::SUCCESS)
 }

@@ -105,14 +105,7 @@ impl Daemon {
             ended.map_err(|error| error.to_string())?;
         }
         if let Some(data) = &self.data_directory {
-            for name in [crate::credentials::FILE, crate::pools::FILE, "lock", "atoll.log"] {
-                let _ = std::fs::remove_file(data.join(name));
-            }
-            for region in &self.regions {
-                let _ = std::fs::remove_file(data.join(format!("{}.redb", region.name())));
-            }
-            // Only if nothing of anybody else's is in it.
-            let _ = std::fs::remove_dir(data);
+            crate::removal::data_directory(data);
         }
         self.stop.notify_one();
         Ok(())

@@ -19,6 +19,7 @@ pub mod places;
 mod pools;
 pub mod reconcile;
 mod region_handle;
+pub mod removal;
 mod serve;
 pub mod writer;
 

@@ -72,6 +72,11 @@ pub fn run_directory(run_base: &Path, data: &Path) -> PathBuf {
     run_base.join(name)
 }
 
+/// The run directory of a daemon that keeps nothing; all it has is below it.
+pub fn ephemeral_directory(run_base: &Path, port: u16) -> PathBuf {
+    run_base.join(format!("ephemeral-{port}"))
+}
+
 /// Makes a directory of mode 0700, or checks that it is one of the caller's own and narrows its mode.
 ///
 /// # Errors

@@ -28,6 +28,7 @@ use crate::places::{self, PlaceError};
 use crate::pools;
 use crate::reconcile;
 use crate::region_handle::RegionHandle;
+use crate::removal;
 use crate::writer::{LoadError, Writer};
 
 /// How long calls under way may take when the daemon ends.
@@ -147,7 +148,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         Data::Ephemeral => (
             None,
             None,
-            run_base.join(format!("ephemeral-{}", endpoint.port())),
+            places::ephemeral_directory(&run_base, endpoint.port()),
         ),
         Data::Directory(directory) => {
             let data = places::private_directory(directory)?;
@@ -183,7 +184,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
 }
 
 fn lock(data: &Path) -> Result<File, ServeError> {
-    let path = data.join("lock");
+    let path = data.join(removal::LOCK);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -421,5 +422,7 @@ impl Running {
             };
             let _ = tokio::task::spawn_blocking(end).await;
         }
+        // Only if it was the last daemon's.
+        let _ = self.control_path.parent().map(std::fs::remove_dir);
     }
 }

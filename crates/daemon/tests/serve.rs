@@ -173,7 +173,7 @@ async fn ephemeral_leaves_nothing_and_the_control_socket_is_its_owners() {
     };
     assert_eq!(names(top.path()), ["run"]);
     running.stop().await;
-    assert_eq!(names(run), [""; 0]);
+    assert_eq!(names(top.path()), [""; 0]);
     assert!(matches!(
         client::ask(&socket, &protocol::Request::Status),
         Err(client::ControlError::NotRunning { .. })

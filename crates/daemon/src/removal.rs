@@ -1,0 +1,51 @@
+//! Removing what a daemon kept: `atoll down --all`.
+
+use std::path::Path;
+
+use atoll_instance::{Error as HostError, Host};
+use atoll_model::RegionName;
+
+use crate::{credentials, places, pools};
+
+/// The log of a daemon that was started in the background, in its data directory.
+pub const LOG: &str = "atoll.log";
+/// What keeps two daemons from one data directory.
+pub(crate) const LOCK: &str = "lock";
+
+/// Removes Atoll's own files from a data directory, and the directory if nothing else is in it. Nothing that
+/// is not Atoll's is touched.
+pub(crate) fn data_directory(data: &Path) {
+    for name in [credentials::FILE, pools::FILE, LOCK, LOG] {
+        let _ = std::fs::remove_file(data.join(name));
+    }
+    for region in RegionName::all() {
+        let _ = std::fs::remove_file(data.join(format!("{region}.redb")));
+    }
+    let _ = std::fs::remove_dir(data);
+}
+
+/// Ends what a daemon left that is itself no more, and removes what it kept: the instances and namespaces of
+/// the data directory and of an ephemeral daemon at that port.
+///
+/// # Errors
+/// When a holder is there and does not end.
+pub fn leftovers(data: &Path, run_base: &Path, port: u16) -> Result<(), HostError> {
+    let data = data.canonicalize().unwrap_or_else(|_| data.to_path_buf());
+    let ephemeral = places::ephemeral_directory(run_base, port);
+    let places = [
+        (places::run_directory(run_base, &data), data.clone()),
+        (ephemeral.clone(), ephemeral.join("state")),
+    ];
+    for (run, state) in places {
+        match Host::existing(&run, &state) {
+            Ok(host) => host.shutdown(true)?,
+            Err(HostError::HolderGone { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let _ = std::fs::remove_dir_all(ephemeral);
+    data_directory(&data);
+    let _ = std::fs::remove_file(places::control_socket(run_base, port));
+    let _ = std::fs::remove_dir(run_base);
+    Ok(())
+}
