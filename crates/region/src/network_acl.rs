@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use atoll_model::network_acl::MAX_RULE;
 use atoll_model::{
-    AclEntry, Direction, Key, NetworkAcl, NetworkAclAssociationId, NetworkAclId, Row, SubnetId, Tags,
-    Traffic, Vpc, VpcId, quota,
+    AclEntry, Direction, IcmpMatch, Key, NetworkAcl, NetworkAclAssociationId, NetworkAclId, Protocol, Row,
+    SubnetId, Tags, Traffic, Vpc, VpcId, quota,
 };
-use atoll_net::Family;
+use atoll_net::{Family, PortRange};
 
 use crate::error::Error;
 use crate::idempotency::{self, Repeated, look_up};
@@ -302,4 +302,51 @@ impl Command for ReplaceNetworkAclAssociation {
         })?;
         Ok(id)
     }
+}
+
+/// What a rule is about, from the parts in which EC2 and CloudFormation take it: ports for TCP and UDP, type and
+/// code for ICMP, -1 for any of those. For other protocols ports and ICMP are without meaning, as in EC2.
+///
+/// # Errors
+/// `MissingParameter` where the protocol needs a part that is not given, `InvalidParameterValue` for numbers that
+/// cannot be.
+pub fn traffic(
+    protocol: Protocol,
+    ports: Option<(i32, i32)>,
+    icmp: Option<(i32, i32)>,
+) -> Result<Traffic, Error> {
+    let ports = || {
+        let (from, to) = ports.ok_or_else(|| Error::missing("PortRange"))?;
+        let port = |number: i32| {
+            u16::try_from(number).map_err(|_| {
+                Error::invalid_value(format!("port ({number}) out of range; expecting 0 to 65535"))
+            })
+        };
+        PortRange::new(port(from)?, port(to)?).ok_or_else(|| {
+            Error::invalid_value(format!("The port range {from} to {to} begins after its end"))
+        })
+    };
+    let icmp = || {
+        let (kind, code) = icmp.ok_or_else(|| Error::missing("Icmp"))?;
+        let byte = |name: &str, number: i32| match number {
+            -1 => Ok(None),
+            number => u8::try_from(number).map(Some).map_err(|_| {
+                Error::invalid_value(format!(
+                    "ICMP {name} ({number}) out of range; expecting -1 to 255"
+                ))
+            }),
+        };
+        Ok::<IcmpMatch, Error>(IcmpMatch {
+            kind: byte("type", kind)?,
+            code: byte("code", code)?,
+        })
+    };
+    Ok(match protocol {
+        Protocol::All => Traffic::All,
+        Protocol::TCP => Traffic::Tcp { ports: ports()? },
+        Protocol::UDP => Traffic::Udp { ports: ports()? },
+        Protocol::ICMP => Traffic::Icmp { icmp: icmp()? },
+        Protocol::ICMPV6 => Traffic::Icmpv6 { icmp: icmp()? },
+        Protocol::Number(number) => Traffic::Other { number },
+    })
 }
