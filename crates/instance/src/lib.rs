@@ -11,6 +11,8 @@
 //! The daemon speaks to them through [`Host`]; the command line through [`exec`]. Nothing in here knows a VPC: names are
 //! strings, addresses are given. No packet is judged here, no API is decoded here.
 //!
+//! It needs Linux 5.10 or later, bubblewrap and iproute2.
+//!
 //! Start reading at [`Host`], then `holder.rs`, `shim.rs`, `sandbox.rs`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

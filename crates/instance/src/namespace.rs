@@ -15,17 +15,16 @@ pub(crate) fn make_fabric() -> Result<()> {
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw(),
     );
+    let policy = preflight::Policy::read();
     if uid != 0 {
-        sys::unshare(UnshareFlags::NEWUSER)
-            .map_err(|error| preflight::forbidden("user namespaces", error))?;
-        let denied =
-            |error: std::io::Error| preflight::forbidden("user namespaces in which it is root", error);
+        sys::unshare(UnshareFlags::NEWUSER).map_err(|error| policy.forbidden("user namespaces", error))?;
+        let denied = |error: std::io::Error| policy.forbidden("user namespaces in which it is root", error);
         // An ordinary user may map its group only after giving up setgroups.
         std::fs::write("/proc/self/setgroups", "deny").map_err(denied)?;
         std::fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(denied)?;
         std::fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(denied)?;
     }
-    sys::unshare(UnshareFlags::NEWNET).map_err(|error| preflight::forbidden("network namespaces", error))?;
+    sys::unshare(UnshareFlags::NEWNET).map_err(|error| policy.forbidden("network namespaces", error))?;
     // No addresses and no IPv6 here: not even a neighbour solicitation of the host's own may reach a tenant. A kernel
     // without IPv6 has no such files, and needs none.
     for scope in ["all", "default"] {

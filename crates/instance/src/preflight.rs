@@ -1,6 +1,5 @@
 //! Whether this host can run instances at all, said before anything is half-made.
 use crate::{Error, Result, sys};
-use rustix::thread::UnshareFlags;
 use std::path::{Path, PathBuf};
 
 /// Where programs are looked for beyond PATH: an ordinary user's often lacks the sbin directories.
@@ -46,25 +45,47 @@ fn sysctl(name: &str) -> Option<String> {
         .map(|text| text.trim().to_owned())
 }
 
-/// The error for a namespace that was refused, with what to do on this host.
-pub(crate) fn forbidden(what: &str, reason: impl std::fmt::Display) -> Error {
-    let remedy = if sysctl("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-        "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or run atoll as root"
-    } else if sysctl("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
-        "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`, give the atoll binary an AppArmor profile with `userns`, or run atoll as root"
-    } else if sysctl("user/max_user_namespaces").as_deref() == Some("0") {
-        "run `sudo sysctl user.max_user_namespaces=10000`"
-    } else if sysctl("user/max_net_namespaces").as_deref() == Some("0") {
-        "run `sudo sysctl user.max_net_namespaces=10000`"
-    } else {
-        "inside a container, start it with user namespaces allowed (for Docker: `--security-opt seccomp=unconfined --privileged`); else run atoll as root"
-    };
-    Error::NamespacesForbidden {
-        uid: rustix::process::geteuid().as_raw(),
-        what: what.into(),
-        reason: reason.to_string(),
-        remedy: remedy.into(),
+/// Who asks for namespaces, and what this host's settings say of it. Read before the first one is made: a user
+/// namespace has settings of its own, which would then be read instead.
+pub(crate) struct Policy {
+    uid: u32,
+    remedy: &'static str,
+}
+
+impl Policy {
+    pub(crate) fn read() -> Self {
+        let is = |name, value| sysctl(name).as_deref() == Some(value);
+        let remedy = if is("kernel/unprivileged_userns_clone", "0") {
+            "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or run atoll as root"
+        } else if is("kernel/apparmor_restrict_unprivileged_userns", "1") {
+            "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`, give the atoll binary an AppArmor profile with `userns`, or run atoll as root"
+        } else if is("user/max_user_namespaces", "0") {
+            "run `sudo sysctl user.max_user_namespaces=10000`"
+        } else if is("user/max_net_namespaces", "0") {
+            "run `sudo sysctl user.max_net_namespaces=10000`"
+        } else {
+            "inside a container, start it with user namespaces allowed (for Docker: `--security-opt seccomp=unconfined --privileged`); else run atoll as root"
+        };
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            remedy,
+        }
     }
+
+    /// The error for a namespace that was refused.
+    pub(crate) fn forbidden(&self, what: &str, reason: impl std::fmt::Display) -> Error {
+        Error::NamespacesForbidden {
+            uid: self.uid,
+            what: what.into(),
+            reason: reason.to_string(),
+            remedy: self.remedy.into(),
+        }
+    }
+}
+
+/// The error for a namespace that was refused, by the settings as they are here and now.
+pub(crate) fn forbidden(what: &str, reason: impl std::fmt::Display) -> Error {
+    Policy::read().forbidden(what, reason)
 }
 
 /// Checks the declared programs, and tries the namespaces in a child that ends at once.
@@ -92,12 +113,17 @@ pub fn check() -> Result<()> {
     }
 }
 
-/// Whether this user could make a user namespace; only for deciding what a test can show.
-#[doc(hidden)]
-pub fn user_namespaces() -> bool {
-    match sys::fork() {
-        Ok(sys::Fork::Child) => sys::exit_now(i32::from(sys::unshare(UnshareFlags::NEWUSER).is_err())),
-        Ok(sys::Fork::Parent(child)) => sys::wait_exit(child) == 0,
-        Err(_) => false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_names_its_package() {
+        let error = program("no-such-program", "its-package").unwrap_err().to_string();
+        assert!(
+            error.contains("`no-such-program`") && error.contains("apt-get install its-package"),
+            "{error}"
+        );
+        assert!(program("sh", "dash").unwrap().is_absolute());
     }
 }

@@ -187,3 +187,49 @@ fn files_outlive_a_stop_and_not_a_termination() {
         assert!(bed.host.list().unwrap().is_empty());
     });
 }
+
+/// In a user namespace of its own, whose limits this test may set, and as uid 1000 there.
+fn open_under(limit: &str, number: u32) -> (std::process::Output, tempfile::TempDir) {
+    let place = tempfile::tempdir().unwrap();
+    let line = format!("echo {number} > /proc/sys/user/{limit} && exec \"$0\" open run state");
+    let output = std::process::Command::new("unshare")
+        .args([
+            "-U",
+            "--map-user=1000",
+            "--map-group=1000",
+            "--keep-caps",
+            "sh",
+            "-c",
+            &line,
+        ])
+        .arg(env!("CARGO_BIN_EXE_atoll-instance-testbed"))
+        .current_dir(place.path())
+        .output()
+        .unwrap();
+    (output, place)
+}
+
+#[test]
+fn a_host_that_forbids_namespaces_is_told_what_to_do() {
+    for (limit, what) in [
+        ("max_user_namespaces", "user namespaces"),
+        ("max_net_namespaces", "network namespaces"),
+    ] {
+        let (output, place) = open_under(limit, 0);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains(&format!("does not let uid 1000 make {what}")),
+            "{text}"
+        );
+        assert!(text.contains(&format!("sudo sysctl user.{limit}=")), "{text}");
+        assert!(!place.path().join("run/holder.sock").exists());
+    }
+    // The same, with nothing forbidden: it is the limit that was seen.
+    let (output, _place) = open_under("max_net_namespaces", 100);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

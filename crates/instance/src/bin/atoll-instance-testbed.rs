@@ -1,4 +1,4 @@
-//! The crate's internal subcommands alone, for its tests: holder, shim, init, cfn-signal, `exec` and `enter`.
+//! The crate's internal subcommands alone, for its tests: holder, shim, init, cfn-signal, `exec`, `enter` and `open`.
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
@@ -39,8 +39,22 @@ fn main() {
             eprintln!("{error}");
             std::process::exit(255);
         }
+        Some("open") if words.len() == 3 => {
+            match atoll_instance::Host::open(Path::new(&words[1]), Path::new(&words[2])) {
+                Ok(host) => {
+                    let ended = host.shutdown(true);
+                    std::process::exit(i32::from(ended.is_err()));
+                }
+                Err(error) => {
+                    eprintln!("{error}");
+                    std::process::exit(1);
+                }
+            }
+        }
         _ => {
-            eprintln!("usage: atoll-instance-testbed exec SOCKET -- CMD… | enter RUN_DIR STATE_DIR CMD…");
+            eprintln!(
+                "usage: atoll-instance-testbed exec SOCKET -- CMD… | enter RUN_DIR STATE_DIR CMD… | open RUN_DIR STATE_DIR"
+            );
             std::process::exit(2);
         }
     }
