@@ -1,0 +1,177 @@
+//! Connection tracking: what belongs to which connection, how its state goes on, how long it is remembered
+//! (semantics 43-49).
+//!
+//! Only pure rules; the state itself is kept in [`crate::flows`].
+
+use atoll_model::network_interface::ConnectionTracking;
+
+use crate::flows::{FlowKey, State};
+use crate::packet::{L4, Packet, protocol, tcp};
+
+/// Idle times after which connections are forgotten, in milliseconds (semantics 46).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    pub(crate) tcp_established: u32,
+    pub(crate) udp_stream: u32,
+    pub(crate) udp: u32,
+}
+
+/// TCP before the answer, and after both sides or a reset have ended it: not documented by AWS.
+const TCP_TRANSIENT: u32 = 60_000;
+/// ICMP queries: not documented by AWS; as for a single UDP exchange.
+const ICMP: u32 = 30_000;
+/// Protocols known by number only (semantics 47).
+const OTHER: u32 = 600_000;
+/// A gateway's memory of a connection (semantics 81).
+pub(crate) const GATEWAY: u32 = atoll_model::nat_gateway::IDLE_SECONDS * 1000;
+
+/// The longest that an answer is given without a walk, in milliseconds: well below every timeout.
+pub(crate) const HOLD_MOST: u32 = 30_000;
+/// How long an answer is given while its connection is young, or dropped for want of one.
+pub(crate) const HOLD_SHORT: u32 = 1_000;
+
+impl Timeouts {
+    pub(crate) fn new(configured: &ConnectionTracking) -> Timeouts {
+        let millis = |seconds: Option<u32>, default: u32, from: u32, to: u32| {
+            seconds.unwrap_or(default).clamp(from, to) * 1000
+        };
+        Timeouts {
+            tcp_established: millis(configured.tcp_established, 432_000, 60, 432_000),
+            udp_stream: millis(configured.udp_stream, 180, 60, 180),
+            udp: millis(configured.udp_timeout, 30, 30, 60),
+        }
+    }
+
+    /// An egress-only gateway's: it forgets as a NAT gateway does.
+    pub(crate) const OF_GATEWAY: Timeouts = Timeouts {
+        tcp_established: GATEWAY,
+        udp_stream: GATEWAY,
+        udp: GATEWAY,
+    };
+}
+
+/// An ICMP query type that has answers: which query, and whether this is the question.
+pub(crate) fn icmp_query(packet_protocol: u8, kind: u8) -> Option<(u16, bool)> {
+    match (packet_protocol, kind) {
+        (protocol::ICMP, 8) => Some((1, true)),
+        (protocol::ICMP, 0) => Some((1, false)),
+        (protocol::ICMP, 13) => Some((2, true)),
+        (protocol::ICMP, 14) => Some((2, false)),
+        (protocol::ICMPV6, 128) => Some((3, true)),
+        (protocol::ICMPV6, 129) => Some((3, false)),
+        _ => None,
+    }
+}
+
+/// The connection that a packet belongs to, as seen by the owner that it leaves (`outbound`) or reaches; `None`
+/// for what is never part of one: ICMP errors need a rule of their own (semantics 51), and so do fragments
+/// without ports.
+pub(crate) fn flow_key(packet: &Packet, outbound: bool) -> Option<FlowKey> {
+    let (local, remote) = if outbound {
+        (packet.src, packet.dst)
+    } else {
+        (packet.dst, packet.src)
+    };
+    let (local_port, remote_port) = match (packet.protocol, packet.l4) {
+        (protocol::TCP | protocol::UDP, L4::Ports { src, dst, .. }) => {
+            if outbound {
+                (src, dst)
+            } else {
+                (dst, src)
+            }
+        }
+        (protocol::ICMP | protocol::ICMPV6, L4::Icmp { kind, id, .. }) => {
+            let (query, asks) = icmp_query(packet.protocol, kind)?;
+            // Both sides may ask under one identifier: who asks is part of the key.
+            (id, query << 1 | u16::from(asks == outbound))
+        }
+        (protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6, _) => return None,
+        _ => (0, 0),
+    };
+    Some(FlowKey {
+        local,
+        remote,
+        protocol: packet.protocol,
+        local_port,
+        remote_port,
+    })
+}
+
+fn flags(packet: &Packet) -> u8 {
+    match packet.l4 {
+        L4::Ports { tcp_flags, .. } if packet.protocol == protocol::TCP => tcp_flags,
+        _ => 0,
+    }
+}
+
+fn is_closed(state: State) -> bool {
+    state.has(State::RESET) || state.has(State::FIN_IN | State::FIN_OUT)
+}
+
+/// Whether a packet begins a TCP connection.
+pub(crate) fn is_opening(packet: &Packet) -> bool {
+    flags(packet) & (tcp::SYN | tcp::ACK) == tcp::SYN
+}
+
+/// The state after a connection's first packet.
+pub(crate) fn begun(packet: &Packet, outbound: bool) -> State {
+    after(
+        State(if outbound { State::FROM_OWNER } else { 0 }),
+        packet,
+        outbound,
+    )
+}
+
+/// The state after one more packet of a connection; `None` when the packet begins another one where a finished
+/// one was.
+pub(crate) fn continued(state: State, packet: &Packet, outbound: bool) -> Option<State> {
+    if is_closed(state) && is_opening(packet) {
+        return None;
+    }
+    let from_first = outbound == state.has(State::FROM_OWNER);
+    let mut next = state;
+    if !from_first {
+        next.0 |= State::REPLIED;
+    } else if state.has(State::REPLIED) {
+        next.0 |= State::STREAM;
+    }
+    Some(after(next, packet, outbound))
+}
+
+fn after(mut state: State, packet: &Packet, outbound: bool) -> State {
+    let flags = flags(packet);
+    if flags & tcp::RST != 0 {
+        state.0 |= State::RESET;
+    }
+    if flags & tcp::FIN != 0 {
+        state.0 |= if outbound { State::FIN_OUT } else { State::FIN_IN };
+    }
+    state
+}
+
+/// Idle time after which a connection in that state is forgotten, in milliseconds.
+pub(crate) fn timeout(packet_protocol: u8, state: State, timeouts: &Timeouts) -> u32 {
+    match packet_protocol {
+        protocol::TCP if is_closed(state) || !state.has(State::REPLIED) => TCP_TRANSIENT,
+        protocol::TCP => timeouts.tcp_established,
+        protocol::UDP if state.has(State::STREAM) => timeouts.udp_stream,
+        protocol::UDP => timeouts.udp,
+        protocol::ICMP | protocol::ICMPV6 => ICMP,
+        _ => OTHER,
+    }
+}
+
+/// For how long an answer may be given to later packets of a connection in that state, in milliseconds: not
+/// while the next packet changes its state.
+pub(crate) fn hold(packet_protocol: u8, state: State, known: bool, timeouts: &Timeouts) -> u32 {
+    let settled = || (timeout(packet_protocol, state, timeouts) / 8).min(HOLD_MOST);
+    match packet_protocol {
+        protocol::TCP if is_closed(state) => 0,
+        protocol::TCP if state.has(State::REPLIED) => settled(),
+        // A datagram that begins, or follows an answer, may make an exchange or a stream of it (semantics 46).
+        protocol::UDP if state.has(State::STREAM) => settled(),
+        protocol::UDP if !known || state.has(State::REPLIED) => 0,
+        protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMPV6 => HOLD_SHORT,
+        _ => settled(),
+    }
+}
