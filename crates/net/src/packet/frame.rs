@@ -357,7 +357,7 @@ fn transport(
         let data = end - at;
         let in_range = usize::from(fragment.offset) + data <= 65_535;
         // Every piece but the last is a multiple of eight bytes long.
-        if !in_range || data == 0 || (fragment.more && data % 8 != 0) {
+        if !in_range || data == 0 || (fragment.more && !data.is_multiple_of(8)) {
             return Err(Malformed::Fragment);
         }
         if fragment.offset != 0 {

@@ -172,7 +172,7 @@ pub fn clamp_mss(
                     *field = mss.to_be_bytes();
                     if checksum == TransportChecksum::Complete {
                         // An option may stand at an odd offset: then its bytes change places in the sum.
-                        let change = if (at - headers.transport_at) % 2 == 0 {
+                        let change = if (at - headers.transport_at).is_multiple_of(2) {
                             Change::default().word(old, mss)
                         } else {
                             Change::default().word(old.swap_bytes(), mss.swap_bytes())
