@@ -53,9 +53,6 @@ pub struct Serve {
     /// What carries packets: userspace, or none (the API alone).
     #[arg(long, value_name = "userspace|none", default_value_t = DataPlane::Userspace)]
     pub data_plane: DataPlane,
-    /// Leave the terminal that this was started from: how `atoll up` starts a daemon.
-    #[arg(long, hide = true)]
-    pub detached: bool,
     /// A region to serve; may be given several times, the first is the default one.
     #[arg(long = "region", value_name = "R", default_values_t = [RegionName::DEFAULT])]
     pub regions: Vec<RegionName>,

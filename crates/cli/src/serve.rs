@@ -14,10 +14,6 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    if arguments.detached {
-        // Ctrl-C and hang-ups of the terminal are not meant for it.
-        rustix::process::setsid()?;
-    }
     let data = match (arguments.ephemeral, arguments.data_dir) {
         (true, _) => Data::Ephemeral,
         (false, Some(directory)) => Data::Directory(directory),

@@ -16,9 +16,6 @@ use std::time::Duration;
 
 use atoll_api::Api;
 use atoll_instance::Host;
-use atoll_model::AccountId;
-use atoll_model::row::Revision;
-use atoll_region::vpc::CreateDefaultVpc;
 use atoll_store::{Embedded, Memory, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -77,14 +74,6 @@ pub enum ServeError {
     /// The holder ended, and with it every instance.
     #[error("the holder of the instances ended: {0}; start again to start them anew")]
     HolderEnded(String),
-    /// A new region's default VPC could not be made.
-    #[error("the default VPC of {region}: {why}")]
-    DefaultVpc {
-        /// The region.
-        region: String,
-        /// What was wrong.
-        why: atoll_region::Error,
-    },
     /// A region was named twice, or none.
     #[error("{0}")]
     Regions(String),
@@ -274,11 +263,6 @@ impl Opened {
             })?;
             let (handle, thread) =
                 RegionHandle::start(writer).map_err(system(format!("start the writer of {name}")))?;
-            if handle.current().revision() == Revision(0) {
-                // As on AWS, each region of a new account has a default VPC. One that is deleted stays so.
-                let made = handle.apply(AccountId::DEFAULT, CreateDefaultVpc).await;
-                made.map_err(|why| ServeError::DefaultVpc { region: name, why })?;
-            }
             regions.push(handle);
             writers.push(thread);
         }

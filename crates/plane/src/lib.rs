@@ -1,1 +1,30 @@
-//! Atoll's `plane`.
+//! The data plane of one host: ports, packet I/O, the flow cache.
+//!
+//! A port is the host end of a veth pair in the fabric's network namespace; packet sockets receive what instances
+//! send, the engine decides by `fabric`'s walk or by an answer kept from an earlier one, and sends on. There are
+//! no rules in here: what a packet may do is decided in `fabric` alone.
+//!
+//! Start at [`Plane`]; then `engine/mod.rs`, which takes a batch of frames through reading, looking up and
+//! walking, and `cache/mod.rs`. Sockets are in `worker.rs` and `sys/`, the only place with `unsafe`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![deny(unsafe_code)]
+
+mod cache;
+mod counters;
+mod drops;
+mod engine;
+mod error;
+mod fragments;
+mod plane;
+mod port;
+#[allow(unsafe_code)]
+mod sys;
+mod vnet;
+mod worker;
+
+pub use counters::Counters;
+pub use drops::DropRecord;
+pub use engine::Capacity;
+pub use error::PlaneError;
+pub use plane::{FlowCounts, Plane, PlaneConfig};
+pub use port::Attachment;

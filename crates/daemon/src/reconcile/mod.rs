@@ -3,8 +3,6 @@
 //!
 //! `instance.rs` decides what an instance needs, purely; `hosted.rs` does it on this host;
 //! `internet.rs` says what is outside.
-//! `plane.rs` keeps the data plane's copy of rows and ports; `stack.rs` steps stacks and `signal.rs` brings
-//! them what instances signal;
 //! `nat_gateway.rs` and `tick.rs` are small ones of their own.
 
 pub(crate) mod hosted;

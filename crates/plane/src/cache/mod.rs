@@ -1,0 +1,205 @@
+//! The flow cache: a walk's answer, kept for later packets of its flow.
+//!
+//! An entry holds what to compare ([`Key`], the generation of its dependency cell, until when it holds) and
+//! where its [`Path`] stands: everything that many flows share, MAC addresses, the port they leave by, address
+//! rewriting. Only a port that NAT chose is a flow's own. So an entry takes half a cache line (IPv4) or one
+//! (IPv6), and a packet costs one random access to memory.
+//!
+//! The cache may forget anything at any time: the state of connections is not in here but in `fabric`'s flows.
+
+mod key;
+mod path;
+mod table;
+
+use atoll_fabric::{CellId, Cells};
+
+pub(crate) use key::Key;
+pub(crate) use path::{Path, PortRole};
+
+use crate::port::PortSlot;
+use crate::sys::slab::{Half, Line};
+use path::Paths;
+use table::{Found, Table};
+
+/// What a key led to.
+pub(crate) enum Lookup<'a> {
+    /// The answer holds.
+    Hit {
+        /// How to forward.
+        path: &'a Path,
+        /// The port or identifier to write, by the path's role.
+        number: u16,
+    },
+    /// There is no answer, or it does not hold any more.
+    Miss,
+}
+
+/// Entries of both families and the paths they share.
+pub(crate) struct FlowCache {
+    v4: Table<Half, 4>,
+    v6: Table<Line, 10>,
+    paths: Paths,
+}
+
+impl FlowCache {
+    /// For so many entries of each family (one a direction); `seed` makes the order unforeseeable.
+    pub(crate) fn new(ipv4: usize, ipv6: usize, paths: usize, seed: u64) -> FlowCache {
+        FlowCache {
+            v4: Table::new(ipv4, seed),
+            v6: Table::new(ipv6, seed),
+            paths: Paths::new(paths),
+        }
+    }
+
+    /// The key's hash, to be given back to the other calls.
+    #[inline]
+    pub(crate) fn hash(&self, key: &Key) -> u64 {
+        if key.is_v6() {
+            self.v6.hash(key.words())
+        } else {
+            self.v4.hash(key.words())
+        }
+    }
+
+    /// Has the entry's cache line fetched.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: &Key, hash: u64) {
+        if key.is_v6() {
+            self.v6.prefetch(hash)
+        } else {
+            self.v4.prefetch(hash)
+        }
+    }
+
+    #[inline]
+    fn find(&self, key: &Key, hash: u64) -> Option<Found> {
+        if key.is_v6() {
+            self.v6.find(key.words(), key.protocol(), hash)
+        } else {
+            self.v4.find(key.words(), key.protocol(), hash)
+        }
+    }
+
+    /// Looks a key up. `now` is in milliseconds and may wrap.
+    #[inline]
+    pub(crate) fn lookup(&self, key: &Key, hash: u64, cells: &Cells, now: u32) -> Lookup<'_> {
+        let Some(found) = self.find(key, hash) else {
+            return Lookup::Miss;
+        };
+        match self.paths.get(found.path) {
+            Some(path) if found.holds(now) && found.generation == cells.generation(path.cell) => {
+                Lookup::Hit {
+                    path,
+                    number: found.number,
+                }
+            }
+            _ => Lookup::Miss,
+        }
+    }
+
+    /// Keeps an answer until `expires`; false when there is no room.
+    pub(crate) fn keep(
+        &mut self,
+        key: &Key,
+        path: Path,
+        number: u16,
+        cells: &Cells,
+        now: u32,
+        expires: u32,
+    ) -> bool {
+        let generation = cells.generation(path.cell);
+        let Some(path) = self.paths.intern(path) else {
+            return false;
+        };
+        let hash = self.hash(key);
+        let found = Found {
+            path,
+            number,
+            generation,
+            expires,
+        };
+        let paths = &self.paths;
+        let stale = |entry: &Found| {
+            !entry.holds(now)
+                || paths
+                    .get(entry.path)
+                    .is_none_or(|path| cells.generation(path.cell) != entry.generation)
+        };
+        let put = if key.is_v6() {
+            self.v6.put(key.words(), key.protocol(), hash, found, stale)
+        } else {
+            self.v4.put(key.words(), key.protocol(), hash, found, stale)
+        };
+        match put {
+            Ok(replaced) => {
+                if let Some(replaced) = replaced {
+                    self.paths.release(replaced.path);
+                }
+                true
+            }
+            Err(table::Full) => {
+                self.paths.release(path);
+                false
+            }
+        }
+    }
+
+    /// Forgets a flow's answer.
+    pub(crate) fn forget(&mut self, key: &Key) {
+        let hash = self.hash(key);
+        let gone = if key.is_v6() {
+            self.v6.remove(key.words(), key.protocol(), hash)
+        } else {
+            self.v4.remove(key.words(), key.protocol(), hash)
+        };
+        if let Some(gone) = gone {
+            self.paths.release(gone.path);
+        }
+    }
+
+    /// Forgets every answer that leads out of a port.
+    pub(crate) fn forget_port(&mut self, slot: PortSlot) {
+        self.paths.close(slot);
+    }
+
+    /// Looks at up to `budget` places of each table, going round, and forgets what does not hold any more.
+    pub(crate) fn sweep(&mut self, cells: &Cells, now: u32, budget: usize) {
+        let paths = &mut self.paths;
+        let mut released = |entry: &Found| {
+            let dead = !entry.holds(now)
+                || paths
+                    .get(entry.path)
+                    .is_none_or(|path| cells.generation(path.cell) != entry.generation);
+            if dead {
+                paths.release(entry.path);
+            }
+            dead
+        };
+        self.v4.sweep(budget, &mut released);
+        self.v6.sweep(budget, &mut released);
+    }
+
+    /// Whether a kept answer may depend on a cell.
+    pub(crate) fn uses(&self, cell: CellId) -> bool {
+        self.paths.uses(cell)
+    }
+
+    /// Answers kept, those included that do not hold any more.
+    pub(crate) fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Paths in use.
+    pub(crate) fn paths(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// Bytes that an IPv4 connection takes: both directions at the fullest that a table gets.
+    #[cfg(test)]
+    pub(crate) fn bytes_a_connection() -> usize {
+        2 * size_of::<Half>() * table::FULL.1 / table::FULL.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What flows share: how their packets are forwarded.
+
+use hashbrown::HashMap;
+
+use atoll_fabric::CellId;
+use atoll_net::Mac;
+use atoll_net::packet::Rewrite;
+
+use crate::port::PortSlot;
+
+/// Which field a flow's own number goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PortRole {
+    /// It has none.
+    None,
+    /// The source port.
+    Source,
+    /// The destination port.
+    Destination,
+    /// ICMP's identifier.
+    IcmpId,
+}
+
+/// How to forward a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Path {
+    /// The MAC addresses a frame must have come with; `None` from the internet.
+    pub macs: Option<(Mac, Mac)>,
+    /// The port it leaves by.
+    pub out: PortSlot,
+    /// That port's interface.
+    pub ifindex: u32,
+    /// Whether that port leads to the internet.
+    pub exits: bool,
+    /// The MAC addresses it leaves with.
+    pub src_mac: Mac,
+    /// See `src_mac`.
+    pub dst_mac: Mac,
+    /// New addresses; its ports are a flow's own, by `role`.
+    pub rewrite: Rewrite,
+    /// Where the flow's number goes.
+    pub role: PortRole,
+    /// What it takes from the hop limit.
+    pub hop_limit_decrement: u8,
+    /// Longest IP packet, in bytes.
+    pub mtu: u32,
+    /// What the answer depends on.
+    pub cell: CellId,
+}
+
+impl Path {
+    /// The rewriting of a flow with its number.
+    #[inline]
+    pub(crate) fn rewrite_with(&self, number: u16) -> Rewrite {
+        let mut rewrite = self.rewrite;
+        match self.role {
+            PortRole::None => {}
+            PortRole::Source => rewrite.src_port = Some(number),
+            PortRole::Destination => rewrite.dst_port = Some(number),
+            PortRole::IcmpId => rewrite.icmp_id = Some(number),
+        }
+        rewrite
+    }
+}
+
+/// Interned paths with the number of entries that use each.
+pub(super) struct Paths {
+    places: Vec<Option<Path>>,
+    users: Vec<u32>,
+    free: Vec<u32>,
+    numbers: HashMap<Path, u32>,
+    most: usize,
+}
+
+impl Paths {
+    pub(super) fn new(most: usize) -> Paths {
+        Paths {
+            places: Vec::new(),
+            users: Vec::new(),
+            free: Vec::new(),
+            numbers: HashMap::new(),
+            most,
+        }
+    }
+
+    /// The path, unless its port has closed.
+    #[inline]
+    pub(super) fn get(&self, number: u32) -> Option<&Path> {
+        self.places.get(number as usize)?.as_ref()
+    }
+
+    /// The path's number, with one user more; `None` when there are too many paths.
+    pub(super) fn intern(&mut self, path: Path) -> Option<u32> {
+        let number = match self.numbers.get(&path) {
+            Some(number) => *number,
+            None => {
+                let number = match self.free.pop() {
+                    Some(number) => number,
+                    None if self.places.len() >= self.most => return None,
+                    None => {
+                        self.places.push(None);
+                        self.users.push(0);
+                        (self.places.len() - 1) as u32
+                    }
+                };
+                *self.places.get_mut(number as usize)? = Some(path);
+                self.numbers.insert(path, number);
+                number
+            }
+        };
+        *self.users.get_mut(number as usize)? += 1;
+        Some(number)
+    }
+
+    /// One user less.
+    pub(super) fn release(&mut self, number: u32) {
+        let Some(users) = self.users.get_mut(number as usize) else {
+            return;
+        };
+        *users = users.saturating_sub(1);
+        if *users == 0
+            && let Some(place) = self.places.get_mut(number as usize)
+        {
+            if let Some(path) = place.take() {
+                self.numbers.remove(&path);
+            }
+            self.free.push(number);
+        }
+    }
+
+    /// Ends all paths out of a port; their entries find none and are walked again.
+    pub(super) fn close(&mut self, slot: PortSlot) {
+        for place in &mut self.places {
+            if let Some(path) = place.take_if(|path| path.out == slot) {
+                self.numbers.remove(&path);
+            }
+        }
+    }
+
+    pub(super) fn uses(&self, cell: CellId) -> bool {
+        self.places.iter().flatten().any(|path| path.cell == cell)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+}

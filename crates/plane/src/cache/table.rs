@@ -1,0 +1,205 @@
+//! One family's entries: open addressing with linear probing, allocated once, deletion by shifting back.
+//!
+//! An entry is `K` words of key, then the cell's generation, the time until which it holds, the path's number,
+//! and a word of the flow's number (16 bits), the protocol (8) and whether the place is taken (1).
+
+use crate::sys::prefetch::{huge_pages, prefetch};
+use crate::sys::slab::{Words, zeroed};
+
+/// At most this share of the places is taken.
+pub(super) const FULL: (usize, usize) = (7, 8);
+/// Longest way that a lookup goes; an entry that would stand farther from its home is not kept.
+const FARTHEST: usize = 64;
+
+/// What an entry says beside its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub path: u32,
+    pub number: u16,
+    pub generation: u32,
+    pub expires: u32,
+}
+
+impl Found {
+    /// Whether its time has not come; times wrap after 49 days and lie less than half of that apart.
+    #[inline]
+    pub(super) fn holds(&self, now: u32) -> bool {
+        (self.expires.wrapping_sub(now) as i32) > 0
+    }
+}
+
+/// No room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
+pub(super) struct Table<W, const K: usize> {
+    entries: Box<[W]>,
+    mask: usize,
+    len: usize,
+    seed: u64,
+    cursor: usize,
+}
+
+#[inline(always)]
+fn mix(state: u64, word: u64) -> u64 {
+    let wide = u128::from(state ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    (wide as u64) ^ ((wide >> 64) as u64)
+}
+
+impl<W: Words, const K: usize> Table<W, K> {
+    /// For up to `capacity` entries.
+    pub(super) fn new(capacity: usize, seed: u64) -> Table<W, K> {
+        let places = (capacity.max(8) * FULL.1).div_ceil(FULL.0).next_power_of_two();
+        let entries = zeroed::<W>(places);
+        huge_pages(&entries);
+        Table {
+            entries,
+            mask: places - 1,
+            len: 0,
+            seed,
+            cursor: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u32; 10]) -> u64 {
+        let mut state = self.seed;
+        for pair in key[..K].chunks_exact(2) {
+            state = mix(state, u64::from(pair[0]) << 32 | u64::from(pair[1]));
+        }
+        state
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        prefetch(&self.entries[hash as usize & self.mask]);
+    }
+
+    #[inline(always)]
+    fn taken(words: &[u32]) -> bool {
+        words[K + 3] & 1 != 0
+    }
+
+    #[inline(always)]
+    fn read(words: &[u32]) -> Found {
+        Found {
+            generation: words[K],
+            expires: words[K + 1],
+            path: words[K + 2],
+            number: (words[K + 3] >> 16) as u16,
+        }
+    }
+
+    #[inline(always)]
+    fn place_of(&self, key: &[u32; 10], protocol: u8, hash: u64) -> Option<usize> {
+        let last = u32::from(protocol) << 8 | 1;
+        for step in 0..FARTHEST {
+            let at = (hash as usize).wrapping_add(step) & self.mask;
+            let words = self.entries[at].words();
+            if words[..K] == key[..K] && words[K + 3] & 0xffff == last {
+                return Some(at);
+            }
+            if !Self::taken(words) {
+                return None;
+            }
+        }
+        None
+    }
+
+    #[inline]
+    pub(super) fn find(&self, key: &[u32; 10], protocol: u8, hash: u64) -> Option<Found> {
+        self.place_of(key, protocol, hash)
+            .map(|at| Self::read(self.entries[at].words()))
+    }
+
+    /// Puts an entry in the place of its older one, of the first one on its way that is `stale`, or into a free
+    /// place. What it replaced comes back.
+    pub(super) fn put(
+        &mut self,
+        key: &[u32; 10],
+        protocol: u8,
+        hash: u64,
+        found: Found,
+        stale: impl Fn(&Found) -> bool,
+    ) -> Result<Option<Found>, Full> {
+        let (at, replaced) = match self.place_of(key, protocol, hash) {
+            Some(at) => (at, true),
+            None => {
+                let mut chosen = None;
+                for step in 0..FARTHEST {
+                    let at = (hash as usize).wrapping_add(step) & self.mask;
+                    let words = self.entries[at].words();
+                    if !Self::taken(words) {
+                        let room = self.len < self.entries.len() / FULL.1 * FULL.0;
+                        chosen = room.then_some((at, false));
+                        break;
+                    }
+                    if stale(&Self::read(words)) {
+                        chosen = Some((at, true));
+                        break;
+                    }
+                }
+                chosen.ok_or(Full)?
+            }
+        };
+        let words = self.entries[at].words_mut();
+        let old = replaced.then(|| Self::read(words));
+        words[..K].copy_from_slice(&key[..K]);
+        words[K] = found.generation;
+        words[K + 1] = found.expires;
+        words[K + 2] = found.path;
+        words[K + 3] = u32::from(found.number) << 16 | u32::from(protocol) << 8 | 1;
+        self.len += usize::from(!replaced);
+        Ok(old)
+    }
+
+    pub(super) fn remove(&mut self, key: &[u32; 10], protocol: u8, hash: u64) -> Option<Found> {
+        let at = self.place_of(key, protocol, hash)?;
+        let found = Self::read(self.entries[at].words());
+        self.clear(at);
+        Some(found)
+    }
+
+    /// Empties a place and closes the gap.
+    fn clear(&mut self, mut hole: usize) {
+        let mut at = hole;
+        loop {
+            at = (at + 1) & self.mask;
+            let words = self.entries[at].words();
+            if !Self::taken(words) {
+                break;
+            }
+            let mut key = [0; 10];
+            key[..K].copy_from_slice(&words[..K]);
+            let home = self.hash(&key) as usize & self.mask;
+            // An entry may fill the hole unless its home lies cyclically behind the hole.
+            if at.wrapping_sub(home) & self.mask >= at.wrapping_sub(hole) & self.mask {
+                self.entries[hole] = self.entries[at];
+                hole = at;
+            }
+        }
+        self.entries[hole].words_mut().fill(0);
+        self.len -= 1;
+    }
+
+    /// Looks at up to `budget` places, going round, and empties those for which `dead` holds.
+    pub(super) fn sweep(&mut self, budget: usize, mut dead: impl FnMut(&Found) -> bool) {
+        if self.len == 0 {
+            return;
+        }
+        for _ in 0..budget.min(self.entries.len()) {
+            self.cursor &= self.mask;
+            let words = self.entries[self.cursor].words();
+            if Self::taken(words) && dead(&Self::read(words)) {
+                // Another entry may have moved here: look again next time.
+                self.clear(self.cursor);
+            } else {
+                self.cursor += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What is counted.
+
+use atoll_fabric::Stage;
+
+/// Counts since the plane started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counters {
+    /// Packets read, a super-segment counting once.
+    pub packets: u64,
+    /// Their bytes, from the Ethernet header on.
+    pub bytes: u64,
+    /// Packets that a kept answer forwarded.
+    pub hits: u64,
+    /// Packets that were walked.
+    pub walks: u64,
+    /// Packets dropped by a verdict kept from an earlier one.
+    pub drop_hits: u64,
+    /// ARP requests and neighbour solicitations answered.
+    pub neighbours_answered: u64,
+    /// ARP and neighbour discovery that nobody answers: probes, announcements, router solicitations, questions
+    /// for addresses that are not there.
+    pub neighbours_ignored: u64,
+    /// ICMP errors and TCP resets sent.
+    pub answers: u64,
+    /// ICMP errors that a port's rate limit withheld.
+    pub answers_withheld: u64,
+    /// Frames that the kernel refused to send.
+    pub refused: u64,
+    /// Frames that found no free place in the receiving ring.
+    pub overrun: u64,
+    stages: [u64; Stage::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            packets: 0,
+            bytes: 0,
+            hits: 0,
+            walks: 0,
+            drop_hits: 0,
+            neighbours_answered: 0,
+            neighbours_ignored: 0,
+            answers: 0,
+            answers_withheld: 0,
+            refused: 0,
+            overrun: 0,
+            stages: [0; Stage::ALL.len()],
+        }
+    }
+}
+
+impl Counters {
+    /// Packets that ended at a stage.
+    pub fn stage(&self, stage: Stage) -> u64 {
+        self.stages.get(stage as usize).copied().unwrap_or(0)
+    }
+
+    /// Every stage where a packet ended, with how many.
+    pub fn stages(&self) -> impl Iterator<Item = (Stage, u64)> + '_ {
+        Stage::ALL
+            .iter()
+            .map(|s| (*s, self.stage(*s)))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    #[inline]
+    pub(crate) fn ended(&mut self, stage: Stage) {
+        if let Some(count) = self.stages.get_mut(stage as usize) {
+            *count += 1;
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The engine: takes batches of frames, forwards what a kept answer covers, walks the rest.
+//!
+//! No sockets and no clock here: frames, time and changes are given, what is to be sent is left in an
+//! [`Outbox`]. `forward.rs` is the way of a kept answer, `walk.rs` that of a packet which has none, `neighbour.rs`
+//! answers ARP and neighbour discovery.
+
+mod forward;
+mod neighbour;
+mod walk;
+
+use atoll_fabric::{Cells, Drop, Fabric, Flows, L4, Limits, Packet, Place, Port, Stage};
+use atoll_model::{Delta, Timestamp};
+use atoll_net::packet::{Frame, Headers, Transport, parse};
+
+use crate::PlaneError;
+use crate::cache::{FlowCache, Key};
+use crate::counters::Counters;
+use crate::drops::{DropVerdicts, RecentDrops};
+use crate::fragments::Fragments;
+use crate::port::{Attachment, Ports, Standing};
+use crate::sys::ring::Received;
+use crate::vnet::{self, Offloads, Vnet};
+use walk::AnswerBudget;
+
+/// How much the engine keeps. All of it is bounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// The state of flows.
+    pub flows: Limits,
+    /// Kept answers for IPv4 packets, one a direction, 32 bytes each. A full cache costs walks, not packets.
+    pub ipv4_entries: usize,
+    /// Kept answers for IPv6 packets, one a direction, 64 bytes each.
+    pub ipv6_entries: usize,
+    /// Different ways that kept answers lead.
+    pub paths: usize,
+    /// Sets of components that answers depend on.
+    pub cells: usize,
+    /// Drop verdicts kept.
+    pub drop_verdicts: usize,
+    /// Recent drops kept to be looked at.
+    pub recent_drops: usize,
+    /// Fragmented packets on their way at a time.
+    pub fragments: usize,
+}
+
+impl Capacity {
+    /// For a host: a million connections. Memory is taken as it is used.
+    pub const HOST: Capacity = Capacity {
+        flows: Limits::HOST,
+        ipv4_entries: 1_800_000,
+        ipv6_entries: 400_000,
+        paths: 262_144,
+        cells: 262_144,
+        drop_verdicts: 4096,
+        recent_drops: 1024,
+        fragments: 4096,
+    };
+
+    /// For a test.
+    pub const SMALL: Capacity = Capacity {
+        flows: Limits::SMALL,
+        ipv4_entries: 4096,
+        ipv6_entries: 4096,
+        paths: 1024,
+        cells: 1024,
+        drop_verdicts: 64,
+        recent_drops: 64,
+        fragments: 64,
+    };
+}
+
+/// A frame to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Send {
+    /// A received one of this batch, from where it lies, rewritten.
+    Received { ifindex: u32, index: usize },
+    /// One that was made.
+    Made { ifindex: u32, data: Vec<u8> },
+}
+
+/// What a batch of frames leads to, in order.
+pub(crate) type Outbox = Vec<Send>;
+
+/// Rules, state and ports of one host.
+pub(crate) struct Engine {
+    pub(crate) fabric: Fabric,
+    pub(crate) flows: Flows,
+    pub(crate) ports: Ports,
+    pub(crate) counters: Counters,
+    pub(crate) recent: RecentDrops,
+    cells: Cells,
+    cache: FlowCache,
+    verdicts: DropVerdicts,
+    fragments: Fragments,
+    answers: AnswerBudget,
+    capacity: Capacity,
+    reading: Vec<Reading>,
+}
+
+/// A frame of the batch, read.
+enum Reading {
+    /// Nothing of it goes on; it is counted.
+    Done,
+    /// It cannot be read.
+    Malformed { port: Port },
+    /// An ARP packet.
+    Arp {
+        standing: Standing,
+        arp: atoll_net::packet::arp::Arp,
+    },
+    /// An IP packet.
+    Ip(Ip),
+}
+
+/// An IP packet of the batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Ip {
+    pub standing: Standing,
+    pub headers: Headers,
+    pub offloads: Offloads,
+    /// `None` for a fragment.
+    pub key: Option<(Key, u64)>,
+}
+
+impl Ip {
+    /// Bytes of the longest IP packet that this one stands for on the wire (semantics 129, 130).
+    #[inline]
+    fn wire_length(&self) -> u32 {
+        self.offloads
+            .segment_length
+            .unwrap_or(self.headers.length() as u32)
+    }
+}
+
+impl Engine {
+    /// An engine without rules and ports. `seed` makes the tables' order unforeseeable to tenants.
+    pub(crate) fn new(fabric: Fabric, mut capacity: Capacity, seed: u64, now: Timestamp) -> Engine {
+        capacity.flows.seed = seed.rotate_left(32);
+        Engine {
+            fabric,
+            flows: Flows::new(capacity.flows, now),
+            ports: Ports::default(),
+            counters: Counters::default(),
+            recent: RecentDrops::new(capacity.recent_drops),
+            cells: Cells::new(capacity.cells),
+            cache: FlowCache::new(capacity.ipv4_entries, capacity.ipv6_entries, capacity.paths, seed),
+            verdicts: DropVerdicts::new(capacity.drop_verdicts),
+            fragments: Fragments::new(capacity.fragments, seed.rotate_left(16)),
+            answers: AnswerBudget::default(),
+            capacity,
+            reading: Vec::new(),
+        }
+    }
+
+    /// Takes a change of configuration in. Answers that depend on what it changed are stale at once.
+    pub(crate) fn apply(&mut self, delta: &Delta) {
+        let changed = self.fabric.apply(delta);
+        self.cells.bump(&changed);
+        self.flows.forget(&changed);
+    }
+
+    /// A port stands.
+    pub(crate) fn port_up(&mut self, ifindex: u32, attachment: Attachment) -> Result<(), PlaneError> {
+        let (_, replaced) = self.ports.up(ifindex, attachment)?;
+        for slot in replaced {
+            self.cache.forget_port(slot);
+            self.answers.forget(slot);
+        }
+        Ok(())
+    }
+
+    /// A port is gone.
+    pub(crate) fn port_down(&mut self, ifindex: u32) {
+        if let Some(slot) = self.ports.down(ifindex) {
+            self.cache.forget_port(slot);
+            self.answers.forget(slot);
+        }
+    }
+
+    /// Answers and paths kept.
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.cache.len(), self.cache.paths())
+    }
+
+    /// Forgets what is over; `budget` bounds the work. To be called every few milliseconds.
+    pub(crate) fn sweep(&mut self, now: Timestamp, budget: usize) {
+        self.flows.expire(now, budget);
+        self.cache.sweep(&self.cells, now.0 as u32, budget);
+        if self.cells.len() >= self.capacity.cells {
+            let cache = &self.cache;
+            self.cells.retain(|cell| cache.uses(cell));
+        }
+    }
+
+    /// Works a batch of frames off. They are rewritten where they lie; `out` says which go where.
+    pub(crate) fn process(&mut self, now: Timestamp, batch: &mut [Received<'_>], out: &mut Outbox) {
+        // First all are read and the memory that their answers lie in is asked for, then answers are looked up:
+        // the batch waits for memory once, not packet by packet.
+        let mut reading = std::mem::take(&mut self.reading);
+        reading.clear();
+        for inbound in &mut *batch {
+            let read = self.read(inbound);
+            if let Reading::Ip(Ip {
+                key: Some((key, hash)),
+                ..
+            }) = &read
+            {
+                self.cache.prefetch(key, *hash);
+            }
+            reading.push(read);
+        }
+        for (index, (read, inbound)) in reading.iter().zip(batch).enumerate() {
+            let Some(frame) = inbound.data.get_mut(vnet::LENGTH..) else {
+                continue;
+            };
+            match read {
+                Reading::Done => {}
+                Reading::Malformed { port } => self.malformed(now, *port),
+                Reading::Arp { standing, arp } => self.arp(standing, arp, out),
+                Reading::Ip(ip) => {
+                    if !self.forward(now, ip, frame, index, out) {
+                        self.walk(now, ip, inbound.data, index, out);
+                    }
+                }
+            }
+        }
+        self.reading = reading;
+    }
+
+    /// Reads a frame.
+    #[inline]
+    fn read(&mut self, inbound: &mut Received<'_>) -> Reading {
+        let Some(standing) = self.ports.at(inbound.ifindex).copied() else {
+            return Reading::Done;
+        };
+        self.counters.packets += 1;
+        let malformed = Reading::Malformed {
+            port: standing.attachment.port(),
+        };
+        let Some((vnet, frame)) = Vnet::split(inbound.data) else {
+            return malformed;
+        };
+        self.counters.bytes += frame.len() as u64;
+        if inbound.tagged || inbound.truncated {
+            return malformed;
+        }
+        match parse(frame) {
+            Ok(Frame::Ip(headers)) => match vnet.offloads(&headers) {
+                Ok(offloads) => {
+                    let key =
+                        Key::of_headers(standing.slot, &headers).map(|key| (key, self.cache.hash(&key)));
+                    Reading::Ip(Ip {
+                        standing,
+                        headers,
+                        offloads,
+                        key,
+                    })
+                }
+                Err(vnet::Unfit) => malformed,
+            },
+            Ok(Frame::Arp(arp)) => Reading::Arp { standing, arp },
+            Err(_) => malformed,
+        }
+    }
+
+    fn malformed(&mut self, now: Timestamp, ingress: Port) {
+        let at = match ingress {
+            Port::Eni(eni) => Place::Interface(eni),
+            Port::Internet => Place::Internet,
+        };
+        let drop = Drop {
+            stage: Stage::Malformed,
+            at,
+            rule: None,
+            answer: None,
+        };
+        self.dropped(now, ingress, None, &drop);
+    }
+
+    /// Counts a drop and keeps it to be looked at.
+    fn dropped(&mut self, now: Timestamp, ingress: Port, packet: Option<&Packet>, drop: &Drop) {
+        self.counters.ended(drop.stage);
+        self.recent.add(now, ingress, packet, drop);
+    }
+}
+
+/// What the rules see of a transport header.
+fn l4(transport: Transport) -> L4 {
+    match transport {
+        Transport::Tcp { src, dst, flags, .. } => L4::Ports {
+            src,
+            dst,
+            tcp_flags: flags,
+        },
+        Transport::Udp { src, dst } => L4::Ports {
+            src,
+            dst,
+            tcp_flags: 0,
+        },
+        Transport::Icmp { kind, code, id } => L4::Icmp {
+            kind,
+            code,
+            id: id.unwrap_or(0),
+        },
+        Transport::Other | Transport::LaterFragment => L4::Other,
+    }
+}

@@ -1,0 +1,413 @@
+//! The way of a packet that no kept answer covers: it is walked, and what the walk says is done and kept.
+
+use hashbrown::HashMap;
+
+use atoll_fabric::flows::Effect;
+use atoll_fabric::{
+    Action, Answer, Drop, Effects, FlowView, Fragment, Outcome, Packet, Place, Port, Quote, Stage, Verdict,
+};
+use atoll_model::Timestamp;
+use atoll_net::packet::{
+    self, IcmpError, RewriteError, Transport, TransportChecksum, clamp_mss, complete_checksum, fragment,
+    icmp_error, lower_hop_limit, rewrite, rewrite_quote, set_macs, tcp_reset,
+};
+
+use super::{Engine, Ip, Outbox, Send, l4};
+use crate::cache::{Key, Path, PortRole};
+use crate::drops::DropVerdicts;
+use crate::port::{Attachment, PortSlot, Standing};
+use crate::vnet::{self, Vnet};
+
+/// How often a walk is repeated whose effects could not be committed.
+const ATTEMPTS: usize = 4;
+/// Longest that an answer is kept without a walk, in milliseconds: bounds what a tracked connection's end takes
+/// to be noticed by the tables.
+const LONGEST_HOLD: u32 = 60_000;
+
+impl Engine {
+    /// Walks a packet and does what comes of it. `data` is the vnet header and the frame.
+    pub(super) fn walk(&mut self, now: Timestamp, ip: &Ip, data: &mut [u8], index: usize, out: &mut Outbox) {
+        let Some((header, frame)) = data.split_first_chunk_mut::<{ vnet::LENGTH }>() else {
+            return;
+        };
+        if matches!(ip.headers.transport, Transport::Icmp { .. })
+            && ip.headers.src.is_ipv6()
+            && self.discovery(ip, frame, out)
+        {
+            return;
+        }
+        let packet = self.describe(now, ip, frame);
+        if let Some((key, hash)) = &ip.key
+            && !packet.always_walks()
+            && let Some(drop) = self.verdicts.find(key, *hash, &packet, &self.cells, now)
+        {
+            self.counters.drop_hits += 1;
+            self.dropped(now, packet.ingress, Some(&packet), &drop);
+            return;
+        }
+        let verdict = self.judge(now, ip, &packet);
+        match verdict {
+            Verdict::Forward(action) => {
+                let Some(standing) = self.ports.named(action.out).copied() else {
+                    self.not_here(now, &packet, action.out);
+                    return;
+                };
+                let made = Made { header, frame, index };
+                if let Err(stage) = self.send(ip, &packet, &action, &standing, made, out) {
+                    let drop = Drop {
+                        stage,
+                        at: place_of(action.out),
+                        rule: None,
+                        answer: None,
+                    };
+                    self.dropped(now, packet.ingress, Some(&packet), &drop);
+                } else {
+                    self.counters.ended(match action.out {
+                        Port::Internet => Stage::ExitsToInternet,
+                        Port::Eni(_) => Stage::Delivered,
+                    });
+                }
+            }
+            Verdict::Drop(drop) => {
+                self.dropped(now, packet.ingress, Some(&packet), &drop);
+                if let Some(answer) = drop.answer {
+                    self.answer(now, ip, frame, answer, out);
+                }
+            }
+        }
+    }
+
+    /// What the rules see of a packet.
+    fn describe(&mut self, now: Timestamp, ip: &Ip, frame: &[u8]) -> Packet {
+        let headers = &ip.headers;
+        let own = l4(headers.transport);
+        Packet {
+            ingress: ip.standing.attachment.port(),
+            src_mac: headers.src_mac,
+            dst_mac: headers.dst_mac,
+            src: headers.src,
+            dst: headers.dst,
+            protocol: headers.protocol,
+            l4: self.fragments.transport(ip.standing.slot, headers, own, now),
+            hop_limit: headers.hop_limit,
+            length: ip.wire_length(),
+            dont_fragment: headers.dont_fragment,
+            fragment: headers.fragment.map(|f| Fragment {
+                id: f.id,
+                offset: f.offset,
+                more: f.more,
+            }),
+            quote: packet::quote(frame, headers).map(|quote| Quote {
+                src: quote.src,
+                dst: quote.dst,
+                protocol: quote.protocol,
+                l4: l4(quote.transport),
+            }),
+        }
+    }
+
+    /// Walks, commits, and keeps the answer.
+    fn judge(&mut self, now: Timestamp, ip: &Ip, packet: &Packet) -> Verdict {
+        self.counters.walks += 1;
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let outcome = atoll_fabric::walk(&self.fabric, &self.flows, packet, now, &mut ());
+            let hold = self.holds(ip, packet, &outcome);
+            let changed = self.changes_flows(&outcome.effects, now);
+            let kept = match outcome.verdict {
+                Verdict::Forward(_) => hold.as_ref().map_or(0, |hold| hold.millis),
+                Verdict::Drop(_) => outcome.hold.min(DropVerdicts::LONGEST),
+            };
+            if self.flows.commit(&outcome.effects, now, kept).is_err() {
+                last = Some(outcome);
+                continue;
+            }
+            if changed {
+                self.forget_pair(ip, packet, &outcome);
+            }
+            self.keep(now, ip, packet, &outcome, hold);
+            return outcome.verdict;
+        }
+        // Refused again and again though every walk found room: the tables are full.
+        let at = match last.map(|outcome| outcome.verdict) {
+            Some(Verdict::Drop(drop)) => return Verdict::Drop(drop),
+            _ => place_of(packet.ingress),
+        };
+        Verdict::Drop(Drop {
+            stage: Stage::TableFull,
+            at,
+            rule: None,
+            answer: None,
+        })
+    }
+
+    /// Whether committing effects does more than refresh: a connection is new, or in another state.
+    fn changes_flows(&self, effects: &Effects, now: Timestamp) -> bool {
+        effects.iter().any(|effect| match effect {
+            Effect::Track {
+                owner, key, state, ..
+            } => self.flows.tracked(*owner, key, now) != Some(*state),
+            Effect::Map { gateway, mapping, .. } => {
+                self.flows.mapped(*gateway, mapping, now) != Some(*mapping)
+            }
+        })
+    }
+
+    /// Forgets what is kept for both directions of a flow whose state has changed.
+    fn forget_pair(&mut self, ip: &Ip, packet: &Packet, outcome: &Outcome) {
+        if let Some((key, _)) = &ip.key {
+            self.cache.forget(key);
+        }
+        let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet)) else {
+            // It was tracked where it left and dropped later: whose answers may pass by that, no key tells.
+            self.verdicts.forget_all();
+            return;
+        };
+        if let Some(standing) = self.ports.named(action.out) {
+            let reply = Key::of_reply(standing.slot, &sent);
+            let hash = self.cache.hash(&reply);
+            self.cache.forget(&reply);
+            self.verdicts.forget(&reply, hash);
+        }
+    }
+
+    /// How the answer to a packet may be kept in the flow cache.
+    fn holds(&mut self, ip: &Ip, packet: &Packet, outcome: &Outcome) -> Option<Hold> {
+        let Verdict::Forward(action) = &outcome.verdict else {
+            return None;
+        };
+        let (key, _) = ip.key?;
+        if !outcome.cacheable()
+            || packet.quote.is_some()
+            || packet.fragment.is_some()
+            || !action.quote.is_empty()
+        {
+            return None;
+        }
+        let standing = self.ports.named(action.out).copied()?;
+        let (role, number) = match (
+            action.rewrite.src_port,
+            action.rewrite.dst_port,
+            action.rewrite.icmp_id,
+        ) {
+            (None, None, None) => (PortRole::None, 0),
+            (Some(port), None, None) => (PortRole::Source, port),
+            (None, Some(port), None) => (PortRole::Destination, port),
+            (None, None, Some(id)) => (PortRole::IcmpId, id),
+            // Two numbers find no room in an entry.
+            _ => return None,
+        };
+        let cell = self.cells.intern(&outcome.dependencies);
+        let (src_mac, dst_mac) = macs(action, &standing);
+        let path = Path {
+            macs: match packet.ingress {
+                Port::Eni(_) => Some((packet.src_mac, packet.dst_mac)),
+                Port::Internet => None,
+            },
+            out: standing.slot,
+            ifindex: standing.ifindex,
+            exits: action.out == Port::Internet,
+            src_mac,
+            dst_mac,
+            rewrite: packet::Rewrite {
+                src: action.rewrite.src,
+                dst: action.rewrite.dst,
+                ..packet::Rewrite::default()
+            },
+            role,
+            hop_limit_decrement: action.hop_limit_decrement,
+            mtu: action.mtu,
+            cell,
+        };
+        Some(Hold {
+            key,
+            path,
+            number,
+            millis: outcome.hold.min(LONGEST_HOLD),
+        })
+    }
+
+    fn keep(&mut self, now: Timestamp, ip: &Ip, packet: &Packet, outcome: &Outcome, hold: Option<Hold>) {
+        match (&outcome.verdict, hold) {
+            (Verdict::Forward(_), Some(hold)) => {
+                let at = now.0 as u32;
+                let until = at.wrapping_add(hold.millis);
+                // Without room the flow is walked packet by packet.
+                self.cache
+                    .keep(&hold.key, hold.path, hold.number, &self.cells, at, until);
+            }
+            (Verdict::Drop(drop), _) => {
+                if let Some(keyed) = ip.key {
+                    let cell = self.cells.intern(&outcome.dependencies);
+                    let generation = self.cells.generation(cell);
+                    self.verdicts
+                        .keep(keyed, packet, drop, (cell, generation), now, outcome.hold);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The way out is not on this host.
+    fn not_here(&mut self, now: Timestamp, packet: &Packet, out: Port) {
+        let drop = Drop {
+            stage: Stage::NotRunning,
+            at: place_of(out),
+            rule: None,
+            answer: None,
+        };
+        self.dropped(now, packet.ingress, Some(packet), &drop);
+    }
+
+    /// Rewrites a packet and sends it, cut where the path wants that.
+    fn send(
+        &mut self,
+        ip: &Ip,
+        packet: &Packet,
+        action: &Action,
+        standing: &Standing,
+        made: Made<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Stage> {
+        let Made { header, frame, index } = made;
+        let unfit = |_: RewriteError| Stage::Malformed;
+        let checksum = ip.offloads.checksum;
+        let headers = &ip.headers;
+        if !action.quote.is_empty()
+            && let Some(quote) = packet::quote(frame, headers)
+        {
+            rewrite_quote(frame, headers, &quote, &plain(&action.quote), checksum).map_err(unfit)?;
+        }
+        rewrite(frame, headers, &plain(&action.rewrite), checksum).map_err(unfit)?;
+        lower_hop_limit(frame, headers, action.hop_limit_decrement).map_err(unfit)?;
+        if let Some(mss) = action.clamp_mss {
+            clamp_mss(frame, headers, mss, checksum).map_err(unfit)?;
+        }
+        let (src_mac, dst_mac) = macs(action, standing);
+        set_macs(frame, src_mac, dst_mac).map_err(unfit)?;
+        if packet.length <= action.mtu {
+            out.push(Send::Received {
+                ifindex: standing.ifindex,
+                index,
+            });
+            return Ok(());
+        }
+        // semantics 129: what its sender allows to be cut is cut. A super-segment never allows it: TCP sets "don't
+        // fragment", and the sender of UDP segments chose their size.
+        if ip.offloads.segment_length.is_some() {
+            return Err(Stage::MtuExceeded);
+        }
+        if checksum == TransportChecksum::Partial {
+            let offset = match headers.transport {
+                Transport::Tcp { .. } => 16,
+                Transport::Udp { .. } => 6,
+                _ => 2,
+            };
+            complete_checksum(frame, headers, headers.transport_at, offset).map_err(unfit)?;
+            *header = Vnet::PLAIN;
+        }
+        // Addresses have changed, lengths and offsets have not.
+        let pieces = fragment(frame, headers, action.mtu).map_err(|_| Stage::MtuExceeded)?;
+        for piece in pieces {
+            let data = [&Vnet::PLAIN[..], &piece].concat();
+            out.push(Send::Made {
+                ifindex: standing.ifindex,
+                data,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends an answer back to where a packet came from. The rules have let it pass already.
+    fn answer(&mut self, now: Timestamp, ip: &Ip, frame: &[u8], answer: Answer, out: &mut Outbox) {
+        let headers = &ip.headers;
+        let reply = match answer {
+            Answer::TooBig { from, mtu } => icmp_error(frame, headers, from, IcmpError::PacketTooBig { mtu }),
+            Answer::TimeExceeded { from } => icmp_error(frame, headers, from, IcmpError::TimeExceeded),
+            Answer::Reset => tcp_reset(frame, headers),
+        };
+        let Some(reply) = reply else {
+            return;
+        };
+        if !self.answers.take(ip.standing.slot, now) {
+            self.counters.answers_withheld += 1;
+            return;
+        }
+        self.counters.answers += 1;
+        let data = [&Vnet::PLAIN[..], &reply].concat();
+        out.push(Send::Made {
+            ifindex: ip.standing.ifindex,
+            data,
+        });
+    }
+}
+
+/// An answer that may be kept.
+struct Hold {
+    key: Key,
+    path: Path,
+    number: u16,
+    millis: u32,
+}
+
+/// A frame to rewrite where it lies.
+struct Made<'a> {
+    header: &'a mut [u8; vnet::LENGTH],
+    frame: &'a mut [u8],
+    index: usize,
+}
+
+fn place_of(port: Port) -> Place {
+    match port {
+        Port::Eni(eni) => Place::Interface(eni),
+        Port::Internet => Place::Internet,
+    }
+}
+
+/// The MAC addresses that a packet leaves with.
+fn macs(action: &Action, standing: &Standing) -> (atoll_net::Mac, atoll_net::Mac) {
+    match standing.attachment {
+        Attachment::Eni(_) => (action.src_mac, action.dst_mac),
+        Attachment::Internet { router, station } => (router, station),
+    }
+}
+
+fn plain(rewrite: &atoll_fabric::Rewrite) -> packet::Rewrite {
+    packet::Rewrite {
+        src: rewrite.src,
+        dst: rewrite.dst,
+        src_port: rewrite.src_port,
+        dst_port: rewrite.dst_port,
+        icmp_id: rewrite.icmp_id,
+    }
+}
+
+/// How many answers each port may still cause: a token bucket of 100 a second, 50 at once (RFC 4443 section 2.4f
+/// wants such a bound).
+#[derive(Debug, Default)]
+pub(super) struct AnswerBudget {
+    buckets: HashMap<PortSlot, (u64, Timestamp)>,
+}
+
+/// Most answers at once, in thousandths.
+const BURST: u64 = 50_000;
+/// Thousandths of an answer that a millisecond brings.
+const RATE: u64 = 100;
+
+impl AnswerBudget {
+    fn take(&mut self, slot: PortSlot, now: Timestamp) -> bool {
+        let (tokens, then) = self.buckets.entry(slot).or_insert((BURST, now));
+        let passed = now.0.saturating_sub(then.0);
+        *tokens = tokens.saturating_add(passed.saturating_mul(RATE)).min(BURST);
+        *then = now;
+        let enough = *tokens >= 1000;
+        if enough {
+            *tokens -= 1000;
+        }
+        enough
+    }
+
+    pub(super) fn forget(&mut self, slot: PortSlot) {
+        self.buckets.remove(&slot);
+    }
+}

@@ -1,0 +1,35 @@
+//! What can go wrong.
+
+use std::io;
+
+/// Why the plane cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// A socket cannot be opened or set up.
+    #[error(
+        "the data plane cannot {what}: {source}; it needs CAP_NET_RAW over the fabric's network namespace"
+    )]
+    Socket {
+        /// What it tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The thread cannot be started.
+    #[error("the data plane's thread cannot be started: {0}")]
+    Thread(io::Error),
+    /// There is no interface of that name in the fabric's network namespace.
+    #[error("there is no interface {name} in the fabric's network namespace: {source}")]
+    NoSuchInterface {
+        /// The name.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// More ports than a host can have.
+    #[error("a host has at most 1048576 ports")]
+    TooManyPorts,
+    /// The plane has been stopped, or its thread has ended.
+    #[error("the data plane does not run any more")]
+    Stopped,
+}

@@ -1,0 +1,7 @@
+//! The kernel's interfaces: the only place of this room with `unsafe` in it, each with its reason.
+
+pub(crate) mod interface;
+pub(crate) mod prefetch;
+pub(crate) mod ring;
+pub(crate) mod sender;
+pub(crate) mod slab;

@@ -1,0 +1,254 @@
+//! A packet socket that receives into a ring of frames shared with the kernel (`PACKET_RX_RING`, `TPACKET_V2`).
+//!
+//! A ring rather than a socket queue: the queue's length is bounded by `net.core.rmem_max`, which an ordinary
+//! user cannot exceed (three 64 KB super-segments by default), and a frame in the ring can be rewritten and sent
+//! on from where it lies.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::vnet;
+
+/// An EtherType to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(crate) enum EtherType {
+    Ipv4 = 0x0800,
+    Arp = 0x0806,
+    Ipv6 = 0x86dd,
+}
+
+/// A frame's place holds a whole super-segment (65,535 bytes behind 14 of Ethernet), the ring's own header and
+/// the vnet header.
+const LARGE_FRAME: u32 = 65_536 + 256;
+/// ARP needs less.
+const SMALL_FRAME: u32 = 2048;
+/// Frames lie in blocks of contiguous memory and never across two.
+const BLOCK: u32 = 1 << 20;
+/// Most frames of one batch.
+pub(crate) const BATCH: usize = 32;
+
+/// A frame in the ring.
+pub(crate) struct Received<'a> {
+    /// The interface it came in at.
+    pub ifindex: u32,
+    /// Whether a VLAN tag was taken off it.
+    pub tagged: bool,
+    /// Whether it was longer than its place: what is here is not all.
+    pub truncated: bool,
+    /// The vnet header ([`vnet::LENGTH`] bytes) and the frame behind it.
+    pub data: &'a mut [u8],
+}
+
+/// The socket and its ring.
+pub(crate) struct Ring {
+    fd: OwnedFd,
+    memory: Memory,
+    frame_size: usize,
+    frames_per_block: usize,
+    frames: usize,
+    /// The next frame that the kernel will fill.
+    next: usize,
+}
+
+struct Memory {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and may be used from whichever thread owns it.
+unsafe impl Send for Memory {}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `Ring::open` made; nothing borrows from it any more.
+        unsafe {
+            libc::munmap(self.start.as_ptr().cast(), self.length);
+        }
+    }
+}
+
+impl Ring {
+    /// Opens a ring of at least `frames` frames that receives one EtherType at every interface of the thread's
+    /// network namespace, but not what is sent there. Needs `CAP_NET_RAW` over the namespace.
+    pub(crate) fn open(kind: EtherType, frames: u32) -> io::Result<Ring> {
+        // Protocol 0: nothing arrives before the ring stands and `bind` names the EtherType.
+        // SAFETY: a plain system call; the descriptor it returns is owned by nobody else.
+        let fd = unsafe {
+            let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+            let fd = libc::socket(libc::AF_PACKET, flags, 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        set_option(
+            &fd,
+            libc::PACKET_VERSION,
+            &(libc::tpacket_versions::TPACKET_V2 as libc::c_int),
+        )?;
+        set_option(&fd, libc::PACKET_VNET_HDR, &1)?;
+        set_option(&fd, libc::PACKET_IGNORE_OUTGOING, &1)?;
+        let frame_size = if kind == EtherType::Arp {
+            SMALL_FRAME
+        } else {
+            LARGE_FRAME
+        };
+        let frames_per_block = BLOCK / frame_size;
+        let blocks = frames.div_ceil(frames_per_block).max(1);
+        let request = libc::tpacket_req {
+            tp_block_size: BLOCK,
+            tp_block_nr: blocks,
+            tp_frame_size: frame_size,
+            tp_frame_nr: blocks * frames_per_block,
+        };
+        set_option(&fd, libc::PACKET_RX_RING, &request)?;
+        let length = BLOCK as usize * blocks as usize;
+        // SAFETY: a new shared mapping of the ring that was just set up, of its exact length.
+        let start = unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start =
+            NonNull::new(start.cast::<u8>()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let ring = Ring {
+            memory: Memory { start, length },
+            frame_size: frame_size as usize,
+            frames_per_block: frames_per_block as usize,
+            frames: blocks as usize * frames_per_block as usize,
+            next: 0,
+            fd,
+        };
+        ring.bind(kind)?;
+        Ok(ring)
+    }
+
+    fn bind(&self, kind: EtherType) -> io::Result<()> {
+        // SAFETY: an all-zero `sockaddr_ll` is a valid one; the call reads as many bytes as it has.
+        unsafe {
+            let mut address: libc::sockaddr_ll = std::mem::zeroed();
+            address.sll_family = libc::AF_PACKET as u16;
+            address.sll_protocol = (kind as u16).to_be();
+            let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            if libc::bind(self.fd.as_raw_fd(), (&raw const address).cast(), length) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up to [`BATCH`] frames and gives them to `process`, then gives their places back to the kernel.
+    /// Returns how many there were; 0 when the ring is empty.
+    pub(crate) fn receive(&mut self, process: impl FnOnce(&mut [Received<'_>])) -> usize {
+        let mut batch: Vec<Received<'_>> = Vec::with_capacity(BATCH);
+        let mut taken = 0;
+        while taken < BATCH.min(self.frames) {
+            let frame = self.frame_at((self.next + taken) % self.frames);
+            // SAFETY: `frame` points to `frame_size` bytes inside the mapping, aligned to 16. The status word is
+            // shared with the kernel and only ever accessed atomically; with TP_STATUS_USER in it, the rest of
+            // the frame's place belongs to us until we write TP_STATUS_KERNEL. The places of one batch do not
+            // overlap, and `self` stays borrowed while the slices live.
+            let received = unsafe {
+                let status = AtomicU32::from_ptr(frame.as_ptr().cast()).load(Ordering::Acquire);
+                if status & libc::TP_STATUS_USER == 0 {
+                    break;
+                }
+                let header = frame.cast::<libc::tpacket2_hdr>().read();
+                let address = frame
+                    .add(libc::TPACKET_ALIGN(size_of::<libc::tpacket2_hdr>()))
+                    .cast::<libc::sockaddr_ll>()
+                    .read();
+                let start = usize::from(header.tp_mac).saturating_sub(vnet::LENGTH);
+                let length = header.tp_snaplen as usize + vnet::LENGTH;
+                let fits = start + length <= self.frame_size;
+                let length = if fits { length } else { 0 };
+                Received {
+                    ifindex: address.sll_ifindex as u32,
+                    tagged: status & libc::TP_STATUS_VLAN_VALID != 0,
+                    truncated: !fits || header.tp_snaplen < header.tp_len,
+                    data: std::slice::from_raw_parts_mut(frame.add(start).as_ptr(), length),
+                }
+            };
+            batch.push(received);
+            taken += 1;
+        }
+        if taken > 0 {
+            process(&mut batch);
+        }
+        drop(batch);
+        for n in 0..taken {
+            let frame = self.frame_at((self.next + n) % self.frames);
+            // SAFETY: as above; the slices into these places are gone.
+            unsafe {
+                AtomicU32::from_ptr(frame.as_ptr().cast()).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            }
+        }
+        self.next = (self.next + taken) % self.frames;
+        taken
+    }
+
+    /// The place of a frame; `n` is below `frames`.
+    fn frame_at(&self, n: usize) -> NonNull<u8> {
+        let offset = n / self.frames_per_block * BLOCK as usize + n % self.frames_per_block * self.frame_size;
+        debug_assert!(offset + self.frame_size <= self.memory.length);
+        // SAFETY: `n` is below `frames`, so the offset lies inside the mapping.
+        unsafe { self.memory.start.add(offset) }
+    }
+
+    /// Frames that found no free place since the last call.
+    pub(crate) fn lost(&self) -> u32 {
+        let mut stats = libc::tpacket_stats {
+            tp_packets: 0,
+            tp_drops: 0,
+        };
+        let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes into `stats`.
+        let failed = unsafe {
+            libc::getsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut stats).cast(),
+                &raw mut length,
+            )
+        };
+        if failed == 0 { stats.tp_drops } else { 0 }
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Sets an option of a packet socket.
+pub(super) fn set_option<T>(fd: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the kernel reads `size_of::<T>()` bytes of `value`, which outlives the call.
+    let failed = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,105 @@
+//! The header in front of every frame of a packet socket with `PACKET_VNET_HDR` (`struct virtio_net_hdr`, in the
+//! machine's byte order): what is still to be done to a packet that travels between local machines.
+//!
+//! A guest can write it too, through a packet socket of its own, so what it says is held against the packet's own
+//! headers: a checksum that were finished anywhere else than in the transport header would overwrite what the
+//! rules have judged.
+
+use atoll_net::packet::{ETHERNET_HEADER, Headers, Transport, TransportChecksum, protocol};
+
+/// Bytes of the header.
+pub(crate) const LENGTH: usize = 10;
+
+const NEEDS_CHECKSUM: u8 = 1;
+const GSO_TCPV4: u8 = 1;
+const GSO_TCPV6: u8 = 4;
+const GSO_UDP_SEGMENTS: u8 = 5;
+const GSO_ECN: u8 = 0x80;
+
+/// A vnet header, read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vnet {
+    flags: u8,
+    gso_type: u8,
+    gso_size: u16,
+    checksum_start: u16,
+    checksum_offset: u16,
+}
+
+/// A vnet header that does not fit its packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unfit;
+
+/// What a vnet header says of its packet, after it was held against it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offloads {
+    /// The state of the transport checksum.
+    pub checksum: TransportChecksum,
+    /// Of a super-segment: the largest of the packets it stands for, in bytes of the IP packet.
+    pub segment_length: Option<u32>,
+}
+
+impl Vnet {
+    /// Nothing left to do.
+    pub(crate) const PLAIN: [u8; LENGTH] = [0; LENGTH];
+
+    /// Reads the header and returns the frame behind it.
+    pub(crate) fn split(data: &mut [u8]) -> Option<(Vnet, &mut [u8])> {
+        let (header, frame) = data.split_first_chunk_mut::<LENGTH>()?;
+        let [flags, gso_type, _, _, s0, s1, c0, c1, o0, o1] = *header;
+        let vnet = Vnet {
+            flags,
+            gso_type,
+            gso_size: u16::from_ne_bytes([s0, s1]),
+            checksum_start: u16::from_ne_bytes([c0, c1]),
+            checksum_offset: u16::from_ne_bytes([o0, o1]),
+        };
+        Some((vnet, frame))
+    }
+
+    /// Holds the header against its packet.
+    #[inline]
+    pub(crate) fn offloads(&self, headers: &Headers) -> Result<Offloads, Unfit> {
+        let checksum = if self.flags & NEEDS_CHECKSUM == 0 {
+            TransportChecksum::Complete
+        } else {
+            let offset = match headers.transport {
+                Transport::Tcp { .. } => 16,
+                Transport::Udp { .. } => 6,
+                Transport::Icmp { .. } if headers.protocol == protocol::ICMPV6 => 2,
+                // SCTP's CRC is left to the device likewise.
+                Transport::Other if headers.protocol == 132 => 8,
+                _ => return Err(Unfit),
+            };
+            if usize::from(self.checksum_start) != headers.transport_at
+                || self.checksum_offset != offset
+                || headers.fragment.is_some()
+            {
+                return Err(Unfit);
+            }
+            TransportChecksum::Partial
+        };
+        let kind = self.gso_type & !GSO_ECN;
+        if kind == 0 {
+            return Ok(Offloads {
+                checksum,
+                segment_length: None,
+            });
+        }
+        let transport_header = match (kind, headers.transport, headers.src.is_ipv4()) {
+            (GSO_TCPV4, Transport::Tcp { header, .. }, true)
+            | (GSO_TCPV6, Transport::Tcp { header, .. }, false) => u32::from(header),
+            (GSO_UDP_SEGMENTS, Transport::Udp { .. }, _) => 8,
+            _ => return Err(Unfit),
+        };
+        if self.gso_size == 0 || checksum == TransportChecksum::Complete {
+            return Err(Unfit);
+        }
+        let network = (headers.transport_at - ETHERNET_HEADER) as u32;
+        let segment = network + transport_header + u32::from(self.gso_size);
+        Ok(Offloads {
+            checksum,
+            segment_length: Some(segment.min(headers.length() as u32)),
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! The engine's thread: waits for frames and tasks, gives them to the engine, sends what it leaves.
+//!
+//! One thread: the frames of a flow stay in order.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use atoll_fabric::Fabric;
+use atoll_model::Timestamp;
+
+use crate::engine::{Capacity, Engine, Outbox, Send};
+use crate::error::PlaneError;
+use crate::plane::Task;
+use crate::sys::ring::{EtherType, Ring};
+use crate::sys::sender::{Outgoing, Sender};
+
+/// The sockets: one a protocol for all ports together, so that a port costs nothing here.
+pub(crate) struct Sockets {
+    ipv4: Ring,
+    ipv6: Ring,
+    arp: Ring,
+    sender: Sender,
+}
+
+impl Sockets {
+    /// Opens them in the calling thread's network namespace.
+    pub(crate) fn open(ipv4_frames: u32, ipv6_frames: u32) -> Result<Sockets, PlaneError> {
+        let receive = |source: io::Error| PlaneError::Socket {
+            what: "open a packet socket with its ring",
+            source,
+        };
+        Ok(Sockets {
+            ipv4: Ring::open(EtherType::Ipv4, ipv4_frames).map_err(receive)?,
+            ipv6: Ring::open(EtherType::Ipv6, ipv6_frames).map_err(receive)?,
+            arp: Ring::open(EtherType::Arp, 512).map_err(receive)?,
+            sender: Sender::open().map_err(|source| PlaneError::Socket {
+                what: "open a packet socket for sending",
+                source,
+            })?,
+        })
+    }
+}
+
+/// The thread's state.
+pub(crate) struct Worker {
+    sockets: Sockets,
+    wake: Arc<OwnedFd>,
+    tasks: Receiver<Task>,
+    engine: Engine,
+    clock: Clock,
+    outbox: Outbox,
+    swept: Instant,
+}
+
+/// Unix time that never goes back: the system's at the start, and the monotonic clock from there.
+struct Clock {
+    start: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        self.start.plus_millis(self.since.elapsed().as_millis() as u64)
+    }
+}
+
+/// How often what is over is forgotten.
+const SWEEP: Duration = Duration::from_millis(10);
+/// Places looked at in one sweep: a table of a million is gone over in twenty seconds.
+const SWEEP_BUDGET: usize = 512;
+/// How long the thread sleeps when nothing comes.
+const IDLE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+impl Worker {
+    pub(crate) fn new(
+        sockets: Sockets,
+        wake: Arc<OwnedFd>,
+        tasks: Receiver<Task>,
+        capacity: Capacity,
+        seed: u64,
+    ) -> Worker {
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let clock = Clock {
+            start: Timestamp(unix.as_millis() as u64),
+            since: Instant::now(),
+        };
+        Worker {
+            engine: Engine::new(Fabric::default(), capacity, seed, clock.start),
+            sockets,
+            wake,
+            tasks,
+            clock,
+            outbox: Outbox::new(),
+            swept: Instant::now(),
+        }
+    }
+
+    /// Works until the last handle is gone.
+    pub(crate) fn run(mut self) {
+        loop {
+            loop {
+                match self.tasks.try_recv() {
+                    Ok(task) => {
+                        // What was read before a task meets the state before it, what is read after meets the
+                        // state after it: packets of a port that goes are dropped with it.
+                        self.read_overruns();
+                        task(&mut self.engine);
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            let received = self.receive();
+            if self.swept.elapsed() >= SWEEP {
+                self.swept = Instant::now();
+                self.engine.sweep(self.clock.now(), SWEEP_BUDGET);
+            }
+            if received == 0 {
+                self.wait();
+            }
+        }
+    }
+
+    /// Works one batch of each socket off. Returns how many frames there were.
+    fn receive(&mut self) -> usize {
+        let Sockets {
+            ipv4,
+            ipv6,
+            arp,
+            sender,
+        } = &mut self.sockets;
+        let (engine, outbox, clock) = (&mut self.engine, &mut self.outbox, &self.clock);
+        let mut received = 0;
+        for ring in [arp, ipv4, ipv6] {
+            received += ring.receive(|batch| {
+                outbox.clear();
+                engine.process(clock.now(), batch, outbox);
+                let mut frames = Vec::with_capacity(outbox.len());
+                for send in &*outbox {
+                    let (ifindex, data) = match send {
+                        Send::Received { ifindex, index } => match batch.get(*index) {
+                            Some(received) => (*ifindex, &*received.data),
+                            None => continue,
+                        },
+                        Send::Made { ifindex, data } => (*ifindex, &data[..]),
+                    };
+                    frames.push(Outgoing { ifindex, data });
+                }
+                engine.counters.refused += sender.send(&frames);
+            });
+        }
+        received
+    }
+
+    fn read_overruns(&mut self) {
+        let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
+        for ring in [ipv4, ipv6, arp] {
+            self.engine.counters.overrun += u64::from(ring.lost());
+        }
+    }
+
+    fn wait(&mut self) {
+        let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
+        let mut descriptors = [
+            PollFd::new(ipv4, PollFlags::IN),
+            PollFd::new(ipv6, PollFlags::IN),
+            PollFd::new(arp, PollFlags::IN),
+            PollFd::new(&*self.wake, PollFlags::IN),
+        ];
+        // An interrupted wait is a short one.
+        let _ = poll(&mut descriptors, Some(&IDLE));
+        let woken = !descriptors[3].revents().is_empty();
+        if woken {
+            let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
+        }
+    }
+}

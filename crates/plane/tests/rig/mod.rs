@@ -1,0 +1,240 @@
+//! A plane in namespaces of its own: the fabric's, one a guest, one for the internet. Everything is held by file
+//! descriptors, so that it goes with the process, however that ends.
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub mod rows;
+
+use std::fs::File;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+
+use atoll_model::{Delta, EniId};
+use atoll_net::Mac;
+use atoll_plane::{Attachment, Capacity, Plane, PlaneConfig};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+/// Set in the process that an ordinary user's test runs again in, with a user namespace of its own.
+const INSIDE: &str = "ATOLL_RIG_INSIDE";
+
+/// Runs a test that needs namespaces: as root as it is, else once more in a user namespace.
+pub fn scenario(test: impl FnOnce()) {
+    let root = rustix::process::geteuid().is_root();
+    if root || std::env::var_os(INSIDE).is_some() {
+        return test();
+    }
+    let name = std::thread::current().name().unwrap().to_owned();
+    let status = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args([&name, "--exact", "--nocapture", "--include-ignored"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{name} failed in its user namespace");
+}
+
+/// A network namespace.
+pub struct Namespace(File);
+
+impl Namespace {
+    pub fn new() -> Namespace {
+        let made = std::thread::spawn(|| {
+            // SAFETY: only this thread gets another network namespace; memory and descriptors stay shared.
+            unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET).unwrap() };
+            File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        let namespace = Namespace(made.join().unwrap());
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Runs something inside.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                move_into_link_name_space(
+                    std::os::fd::AsFd::as_fd(&self.0),
+                    Some(LinkNameSpaceType::Network),
+                )
+                .unwrap();
+                work()
+            });
+            match inside.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Starts a program inside.
+    pub fn spawn(&self, command: &mut Command) -> Child {
+        self.run(|| command.spawn().unwrap())
+    }
+
+    /// `ip` with words split at spaces.
+    pub fn ip(&self, line: &str) {
+        let output = self.run(|| Command::new("ip").args(line.split(' ')).output().unwrap());
+        assert!(
+            output.status.success(),
+            "ip {line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    pub fn sysctl(&self, name: &str, value: &str) {
+        self.run(|| std::fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
+    }
+
+    /// A path by which another process finds it.
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+}
+
+/// An instance, as far as its network goes.
+pub struct Guest {
+    pub namespace: Namespace,
+    pub eni: EniId,
+    pub mac: Mac,
+    pub v4: Ipv4Addr,
+    pub v6: Ipv6Addr,
+    /// Name and index of the port in the fabric's namespace.
+    pub port: (String, u32),
+}
+
+pub struct Rig {
+    pub fabric: Namespace,
+    pub plane: Plane,
+    ports: u32,
+}
+
+/// The address of the internet's station.
+pub const OUTSIDE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
+/// The same in IPv6.
+pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 0x10);
+const OUTSIDE_ROUTER: Mac = Mac([0x02, 0xff, 0, 0, 0, 1]);
+const OUTSIDE_STATION: Mac = Mac([0x02, 0xff, 0, 0, 0, 2]);
+
+impl Rig {
+    /// A fabric with the VPC of [`rows::base`].
+    pub fn new(capacity: Capacity) -> Rig {
+        Rig::with_config(PlaneConfig {
+            capacity,
+            ipv4_frames: 120,
+            ipv6_frames: 60,
+        })
+    }
+
+    pub fn with_config(config: PlaneConfig) -> Rig {
+        let fabric = Namespace::new();
+        fabric.sysctl("ipv6/conf/all/disable_ipv6", "1");
+        fabric.sysctl("ipv6/conf/default/disable_ipv6", "1");
+        let plane = fabric.run(|| Plane::start(config)).unwrap();
+        let rig = Rig {
+            fabric,
+            plane,
+            ports: 0,
+        };
+        rig.apply(&rows::base());
+        rig
+    }
+
+    pub fn apply(&self, delta: &Delta) {
+        self.plane.apply(delta).unwrap();
+    }
+
+    fn port(&mut self, station: &Namespace, mac: Mac, mtu: u32, attachment: Attachment) -> (String, u32) {
+        self.ports += 1;
+        let name = format!("port{}", self.ports);
+        self.fabric.ip(&format!(
+            "link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} address {mac} netns {}",
+            station.path()
+        ));
+        self.fabric.ip(&format!("link set {name} up"));
+        station.sysctl("ipv6/conf/eth0/router_solicitations", "0");
+        station.ip("link set eth0 up");
+        let index = self.fabric.run(|| Plane::interface_index(&name)).unwrap();
+        self.plane.port_up(index, attachment).unwrap();
+        (name, index)
+    }
+
+    /// A running instance `10.0.{subnet}.{host}` in subnet 1 or 2, with security groups from [`rows`].
+    pub fn guest(&mut self, subnet: u8, host: u8, groups: &[u64]) -> Guest {
+        self.guest_with(subnet, host, groups, None)
+    }
+
+    /// The same, with a public address.
+    pub fn guest_with(&mut self, subnet: u8, host: u8, groups: &[u64], public: Option<Ipv4Addr>) -> Guest {
+        let row = rows::Interface {
+            subnet,
+            host,
+            groups: groups.to_vec(),
+            public,
+            ..rows::Interface::default()
+        };
+        self.apply(&row.delta());
+        let namespace = Namespace::new();
+        let port = self.port(&namespace, row.mac(), 9001, Attachment::Eni(row.id()));
+        let guest = Guest {
+            namespace,
+            eni: row.id(),
+            mac: row.mac(),
+            v4: row.v4(),
+            v6: row.v6(),
+            port,
+        };
+        guest.namespace.ip(&format!("addr add {}/24 dev eth0", guest.v4));
+        guest
+            .namespace
+            .ip(&format!("route add default via 10.0.{subnet}.1"));
+        guest
+            .namespace
+            .ip(&format!("addr add {}/64 dev eth0 nodad", guest.v6));
+        guest.namespace.ip(&format!(
+            "-6 route add default via {} dev eth0",
+            rows::subnet(subnet).router_link_local()
+        ));
+        guest
+    }
+
+    /// The world outside the internet gateways.
+    pub fn internet(&mut self) -> Namespace {
+        let namespace = Namespace::new();
+        let attachment = Attachment::Internet {
+            router: OUTSIDE_ROUTER,
+            station: OUTSIDE_STATION,
+        };
+        self.port(&namespace, OUTSIDE_STATION, 1500, attachment);
+        namespace.ip(&format!("addr add {OUTSIDE_V4}/24 dev eth0"));
+        namespace.ip("route add default via 198.51.100.1");
+        namespace.ip(&format!("addr add {OUTSIDE_V6}/64 dev eth0 nodad"));
+        namespace.ip("-6 route add default via 2001:db8:ff::1 dev eth0");
+        namespace
+    }
+}
+
+/// Two namespaces joined by a bare veth pair, 10.9.0.1 and 10.9.0.2: what there is without Atoll.
+pub fn bare_pair() -> (Namespace, Namespace) {
+    let (a, b) = (Namespace::new(), Namespace::new());
+    a.ip(&format!(
+        "link add eth0 mtu 9001 type veth peer name eth0 mtu 9001 netns {}",
+        b.path()
+    ));
+    for (namespace, host) in [(&a, 1), (&b, 2)] {
+        namespace.ip("link set eth0 up");
+        namespace.ip(&format!("addr add 10.9.0.{host}/24 dev eth0"));
+    }
+    (a, b)
+}
+
+/// A program's output goes nowhere.
+pub fn quiet(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
