@@ -244,6 +244,9 @@ pub struct StackResource {
     pub deletion_policy: DeletionPolicy,
     /// Signals that it needs to be complete.
     pub wanted_signals: Option<WantedSignals>,
+    /// What its type must remember of its making.
+    #[serde(default)]
+    pub detail: Option<String>,
     /// Signals that it got.
     pub signals: Vec<StackSignal>,
 }
