@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::TemplateError;
-use crate::intrinsic::{Piece, pieces};
+use crate::sub::{Piece, pieces};
 use crate::value::Value;
 
 /// Names that a value refers to.

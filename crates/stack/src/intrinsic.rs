@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::TemplateError;
 use crate::parameter::Resolved;
+use crate::sub::{Piece, pieces};
 use crate::surroundings::{Pseudo, Surroundings, public_parameter};
 use crate::value::{Map, Path, Value, limit};
 use crate::{base64, cidr};
@@ -571,45 +572,4 @@ fn size(value: &Value) -> usize {
         Value::List(list) => list.iter().map(size).sum(),
         Value::Map(map) => map.iter().map(|(key, value)| key.len() + size(value)).sum(),
     }
-}
-
-/// A part of the text of `Fn::Sub`.
-pub(crate) enum Piece<'a> {
-    Text(&'a str),
-    /// `${!x}`, which stands for `${x}` itself.
-    Literal(&'a str),
-    Variable(&'a str),
-}
-
-/// Takes the text of `Fn::Sub` apart.
-pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, TemplateError> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, tail)) = after.split_once('}') else {
-            break;
-        };
-        if !before.is_empty() {
-            pieces.push(Piece::Text(before));
-        }
-        if let Some(literal) = name.strip_prefix('!') {
-            pieces.push(Piece::Literal(literal));
-        } else {
-            if name.is_empty()
-                || !name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':'))
-            {
-                return Err(TemplateError::function(
-                    "variable names in Fn::Sub syntax must contain only alphanumeric characters, underscores, periods, and colons",
-                ));
-            }
-            pieces.push(Piece::Variable(name));
-        }
-        rest = tail;
-    }
-    if !rest.is_empty() {
-        pieces.push(Piece::Text(rest));
-    }
-    Ok(pieces)
 }

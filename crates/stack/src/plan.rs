@@ -4,13 +4,15 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::creation_policy::{Signals, signals};
 use crate::error::TemplateError;
 use crate::graph::{Dependencies, References, reaches, refuse_cycles};
 use crate::intrinsic::{Made, Scope};
+use crate::names::names_are_known;
 use crate::parameter::Resolved;
 use crate::schema::{self, ResourceType};
 use crate::surroundings::{Pseudo, Surroundings};
-use crate::template::{DeletionPolicy, Resource, Template};
+use crate::template::{DeletionPolicy, Template};
 use crate::value::{Map, Path, Value};
 use crate::{parameter, resource, rule};
 
@@ -50,15 +52,6 @@ pub struct Planned {
     pub signals: Option<Signals>,
 }
 
-/// `CreationPolicy.ResourceSignal`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Signals {
-    /// Signals of success that are needed.
-    pub count: u32,
-    /// Milliseconds after which it is too late.
-    pub timeout_millis: u64,
-}
-
 /// Something that was accepted and is not in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -88,10 +81,25 @@ impl Plan {
         pseudo: Pseudo,
         surroundings: &dyn Surroundings,
     ) -> Result<Self, TemplateError> {
+        let plan = Self::again(template, given, pseudo, surroundings)?;
+        rule::check_rules(&plan.template, &plan.parameters, &plan.pseudo, surroundings)?;
+        Ok(plan)
+    }
+
+    /// Plans what was planned before, with the same parameters. The `Rules`, which look at objects that may
+    /// have changed since, are not asked again.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn again(
+        template: Template,
+        given: &BTreeMap<String, String>,
+        pseudo: Pseudo,
+        surroundings: &dyn Surroundings,
+    ) -> Result<Self, TemplateError> {
         names_are_known(&template)?;
         let parameters = parameter::resolve(&template, given, surroundings, &pseudo.region)?;
         let conditions = rule::conditions(&template, &parameters, &pseudo, surroundings)?;
-        rule::check_rules(&template, &parameters, &pseudo, surroundings)?;
         let mut plan = Self {
             template,
             parameters,
@@ -280,7 +288,7 @@ impl Plan {
                     types: BTreeSet::from([body.type_name.clone()]),
                 });
             }
-            let signals = self.signals(id, body, &scope, &path)?;
+            let signals = signals(id, body, &scope, &path)?;
             imports.extend(scope.imports());
             drop(scope);
             let mut depends_on = recorder.asked.into_inner();
@@ -380,72 +388,6 @@ impl Plan {
         })
     }
 
-    fn signals(
-        &self,
-        id: &str,
-        body: &Resource,
-        scope: &Scope<'_>,
-        path: &Path,
-    ) -> Result<Option<Signals>, TemplateError> {
-        let Some(policy) = &body.creation_policy else {
-            return Ok(None);
-        };
-        let path = path.then("CreationPolicy");
-        let wrong = |what: String| TemplateError::format(format!("[{path}] {what}"));
-        if !matches!(
-            body.type_name.as_str(),
-            "AWS::EC2::Instance" | "AWS::CloudFormation::WaitCondition"
-        ) {
-            return Err(wrong(format!(
-                "CreationPolicy is not supported for the type {} ({id})",
-                body.type_name
-            )));
-        }
-        let Some(Value::Map(policy)) = scope.evaluate(policy, &path)? else {
-            return Err(wrong("must be an object".to_owned()));
-        };
-        if let Some(unknown) = policy.keys().find(|key| *key != "ResourceSignal") {
-            return Err(wrong(format!("Encountered unsupported property {unknown}")));
-        }
-        let empty = Map::new();
-        let signal = match policy.get("ResourceSignal") {
-            None => &empty,
-            Some(Value::Map(signal)) => signal,
-            Some(_) => return Err(wrong("ResourceSignal must be an object".to_owned())),
-        };
-        if let Some(unknown) = signal
-            .keys()
-            .find(|key| !matches!(key.as_str(), "Count" | "Timeout"))
-        {
-            return Err(wrong(format!(
-                "Encountered unsupported property ResourceSignal.{unknown}"
-            )));
-        }
-        let count = match signal.get("Count") {
-            None => 1,
-            Some(value) => schema::integer(value)
-                .and_then(|count| u32::try_from(count).ok())
-                .filter(|count| (1..=100).contains(count))
-                .ok_or_else(|| wrong("ResourceSignal.Count must be a number from 1 to 100".to_owned()))?,
-        };
-        let timeout_millis = match signal
-            .get("Timeout")
-            .map(|value| value.text().and_then(|text| duration_millis(&text)))
-        {
-            None => 5 * 60 * 1000,
-            Some(Some(millis)) if millis <= 12 * 3600 * 1000 => millis,
-            Some(_) => {
-                return Err(wrong(
-                    "ResourceSignal.Timeout must be a duration such as PT15M, of at most PT12H".to_owned(),
-                ));
-            }
-        };
-        Ok(Some(Signals {
-            count,
-            timeout_millis,
-        }))
-    }
-
     fn plan_outputs(&mut self, surroundings: &dyn Surroundings) -> Result<(), TemplateError> {
         let kinds = self
             .resources
@@ -535,109 +477,4 @@ fn not_text(output: &str) -> TemplateError {
     TemplateError::format(format!(
         "The Value field of every Outputs member must evaluate to a String. ({output})"
     ))
-}
-
-/// Every name that is mentioned anywhere is declared, in branches that are not taken too.
-fn names_are_known(template: &Template) -> Result<(), TemplateError> {
-    let mut unresolved = BTreeSet::new();
-    for (id, body) in &template.resources {
-        unresolved.extend(
-            body.depends_on
-                .iter()
-                .filter(|id| !template.resources.contains_key(*id))
-                .cloned(),
-        );
-        if let Some(condition) = body
-            .condition
-            .as_ref()
-            .filter(|name| !template.conditions.contains_key(*name))
-        {
-            return Err(TemplateError::format(format!(
-                "Unresolved condition dependency {condition} in the Resources block of the template ({id})"
-            )));
-        }
-        for value in body.properties.values().chain(&body.creation_policy) {
-            unresolved.extend(unknown_names(template, value)?);
-        }
-    }
-    if !unresolved.is_empty() {
-        return Err(TemplateError::Unresolved {
-            names: unresolved,
-            section: "Resources",
-        });
-    }
-    for (name, output) in &template.outputs {
-        if let Some(condition) = output
-            .condition
-            .as_ref()
-            .filter(|name| !template.conditions.contains_key(*name))
-        {
-            return Err(TemplateError::format(format!(
-                "Unresolved condition dependency {condition} in the Outputs block of the template ({name})"
-            )));
-        }
-        for value in std::iter::once(&output.value).chain(&output.export) {
-            unresolved.extend(unknown_names(template, value)?);
-        }
-    }
-    if unresolved.is_empty() {
-        Ok(())
-    } else {
-        Err(TemplateError::Unresolved {
-            names: unresolved,
-            section: "Outputs",
-        })
-    }
-}
-
-fn unknown_names(template: &Template, value: &Value) -> Result<BTreeSet<String>, TemplateError> {
-    const PSEUDO: &[&str] = &[
-        "AWS::AccountId",
-        "AWS::NoValue",
-        "AWS::NotificationARNs",
-        "AWS::Partition",
-        "AWS::Region",
-        "AWS::StackId",
-        "AWS::StackName",
-        "AWS::URLSuffix",
-    ];
-    let found = References::of(value)?;
-    if let Some(name) = found
-        .conditions
-        .iter()
-        .find(|name| !template.conditions.contains_key(*name))
-    {
-        return Err(TemplateError::function(format!(
-            "unresolved condition dependency: {name}"
-        )));
-    }
-    if let Some((id, _)) = found
-        .attributes
-        .iter()
-        .find(|(id, _)| !template.resources.contains_key(id))
-    {
-        return Err(TemplateError::function(format!(
-            "instance of Fn::GetAtt references undefined resource {id}"
-        )));
-    }
-    let known = |name: &String| {
-        template.resources.contains_key(name)
-            || template.parameters.contains_key(name)
-            || PSEUDO.contains(&name.as_str())
-    };
-    Ok(found.names.into_iter().filter(|name| !known(name)).collect())
-}
-
-/// Milliseconds of an ISO 8601 duration of hours, minutes and seconds: `PT1H30M`.
-fn duration_millis(text: &str) -> Option<u64> {
-    let mut rest = text.strip_prefix("PT").filter(|rest| !rest.is_empty())?;
-    let mut seconds: u64 = 0;
-    for (unit, worth) in [('H', 3600), ('M', 60), ('S', 1)] {
-        if let Some((number, tail)) = rest.split_once(unit) {
-            let number: u64 = number.parse().ok()?;
-            seconds = seconds.checked_add(number.checked_mul(worth)?)?;
-            rest = tail;
-        }
-    }
-    rest.is_empty().then(|| seconds.checked_mul(1000)).flatten()
 }

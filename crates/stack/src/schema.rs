@@ -4,10 +4,10 @@
 //! here, and the stack's events say so), allowed *only* with a value that means what happens anyway, or
 //! *refused*, with the reason. Nothing is swallowed.
 
+use crate::life::Life;
 use crate::value::{Map, Value};
 
 /// A resource type.
-#[derive(Debug)]
 pub struct ResourceType {
     /// `AWS::EC2::VPC`.
     pub name: &'static str,
@@ -17,6 +17,14 @@ pub struct ResourceType {
     pub attributes: &'static [&'static str],
     /// Whether it is only a placeholder: it gets an id and is not in effect.
     pub placeholder: bool,
+    /// What it does.
+    pub life: &'static dyn Life,
+}
+
+impl std::fmt::Debug for ResourceType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 impl ResourceType {

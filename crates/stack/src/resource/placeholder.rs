@@ -1,7 +1,9 @@
 //! Types that are accepted and not in effect, each with a warning: they get an id, so that what refers to
 //! them can be made.
 
+use crate::life::{Created, Failure, Life, Make, Seen};
 use crate::schema::{Kind, Property, ResourceType, TAGS};
+use crate::value::Value;
 
 /// `AWS::EC2::DHCPOptions`.
 pub const DHCP_OPTIONS: ResourceType = ResourceType {
@@ -17,6 +19,7 @@ pub const DHCP_OPTIONS: ResourceType = ResourceType {
     ],
     attributes: &["DhcpOptionsId"],
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// `AWS::EC2::VPCDHCPOptionsAssociation`.
@@ -28,6 +31,7 @@ pub const DHCP_OPTIONS_ASSOCIATION: ResourceType = ResourceType {
     ],
     attributes: &[],
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// `AWS::EC2::VPCEndpoint`.
@@ -51,6 +55,7 @@ pub const VPC_ENDPOINT: ResourceType = ResourceType {
     ],
     attributes: &["CreationTimestamp", "DnsEntries", "Id", "NetworkInterfaceIds"],
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// `AWS::EC2::FlowLog`.
@@ -73,6 +78,7 @@ pub const FLOW_LOG: ResourceType = ResourceType {
     ],
     attributes: &["Id"],
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// `AWS::EC2::KeyPair`. `Ref` is its name.
@@ -87,6 +93,7 @@ pub const KEY_PAIR: ResourceType = ResourceType {
     ],
     attributes: &["KeyFingerprint", "KeyPairId"],
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// `AWS::SSM::Parameter`. `Ref` is its name.
@@ -105,6 +112,7 @@ pub const SSM_PARAMETER: ResourceType = ResourceType {
     ],
     attributes: &["Type", "Value"],
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// `AWS::CDK::Metadata`.
@@ -113,6 +121,7 @@ pub const CDK_METADATA: ResourceType = ResourceType {
     properties: &[Property::new("Analytics", Kind::String)],
     attributes: &[],
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// `AWS::Lambda::Function`, only as the handler of [`super::restrict_default_group`].
@@ -121,6 +130,7 @@ pub const LAMBDA_FUNCTION: ResourceType = ResourceType {
     properties: ANYTHING,
     attributes: ANY_ATTRIBUTE,
     placeholder: true,
+    life: &PlaceholderLife,
 };
 
 /// Families outside a VPC: any type, any properties, any attribute.
@@ -130,18 +140,21 @@ const FAMILIES: &[ResourceType] = &[
         properties: ANYTHING,
         attributes: ANY_ATTRIBUTE,
         placeholder: true,
+        life: &PlaceholderLife,
     },
     ResourceType {
         name: "AWS::Logs::",
         properties: ANYTHING,
         attributes: ANY_ATTRIBUTE,
         placeholder: true,
+        life: &PlaceholderLife,
     },
     ResourceType {
         name: "AWS::CloudWatch::",
         properties: ANYTHING,
         attributes: ANY_ATTRIBUTE,
         placeholder: true,
+        life: &PlaceholderLife,
     },
 ];
 
@@ -157,4 +170,83 @@ pub(crate) fn of_family(type_name: &str) -> Option<&'static ResourceType> {
             .strip_prefix(family.name)
             .is_some_and(|rest| !rest.is_empty())
     })
+}
+
+/// Properties that name an object of these types; `Ref` then returns the name.
+const NAMES: &[&str] = &[
+    "RoleName",
+    "InstanceProfileName",
+    "ManagedPolicyName",
+    "PolicyName",
+    "UserName",
+    "GroupName",
+    "LogGroupName",
+    "LogStreamName",
+    "AlarmName",
+    "DashboardName",
+    "FunctionName",
+    "KeyName",
+    "Name",
+];
+
+/// Prefixes of ids.
+const PREFIXES: &[(&str, &str)] = &[
+    ("AWS::EC2::DHCPOptions", "dopt"),
+    ("AWS::EC2::VPCEndpoint", "vpce"),
+    ("AWS::EC2::FlowLog", "fl"),
+];
+
+struct PlaceholderLife;
+
+impl Life for PlaceholderLife {
+    fn create(&self, make: &mut Make<'_>) -> Result<Created, Failure> {
+        if let Some((_, prefix)) = PREFIXES.iter().find(|(name, _)| *name == make.type_name) {
+            let digits = make.tx.draw();
+            return Ok(Created::untagged(format!("{prefix}-0{digits:016x}")));
+        }
+        let named = NAMES.iter().find_map(|name| make.given.text(name));
+        let name = named.unwrap_or_else(|| make.name());
+        let detail = make
+            .given
+            .value("Value")
+            .and_then(Value::text)
+            .unwrap_or_default();
+        let kind = make.given.text("Type").unwrap_or_default();
+        Ok(Created::untagged(name).remembering(format!("{kind}\n{detail}")))
+    }
+
+    /// An ARN, the value of a parameter; for the rest a text that says whose attribute it would be.
+    fn attribute(&self, seen: &Seen<'_>, name: &str) -> Option<Value> {
+        let (kind, value) = seen
+            .resource
+            .detail
+            .as_deref()
+            .and_then(|detail| detail.split_once('\n'))
+            .unwrap_or_default();
+        let (region, owner, physical) = (seen.stack.region, seen.stack.owner, seen.physical);
+        Some(match (seen.resource.type_name.as_str(), name) {
+            ("AWS::SSM::Parameter", "Value") => value.into(),
+            ("AWS::SSM::Parameter", "Type") => kind.into(),
+            ("AWS::EC2::VPCEndpoint", "DnsEntries" | "NetworkInterfaceIds") => Value::List(Vec::new()),
+            (_, "Id" | "DhcpOptionsId") => physical.into(),
+            ("AWS::Lambda::Function", "Arn") => {
+                format!("arn:aws:lambda:{region}:{owner}:function:{physical}").into()
+            }
+            ("AWS::Logs::LogGroup", "Arn") => {
+                format!("arn:aws:logs:{region}:{owner}:log-group:{physical}:*").into()
+            }
+            ("AWS::CloudWatch::Alarm", "Arn") => {
+                format!("arn:aws:cloudwatch:{region}:{owner}:alarm:{physical}").into()
+            }
+            (type_name, "Arn") => {
+                let noun = match type_name.rsplit("::").next().unwrap_or_default() {
+                    "InstanceProfile" => "instance-profile".to_owned(),
+                    "ManagedPolicy" => "policy".to_owned(),
+                    other => other.to_ascii_lowercase(),
+                };
+                format!("arn:aws:iam::{owner}:{noun}/{physical}").into()
+            }
+            _ => format!("{physical}.{name}").into(),
+        })
+    }
 }

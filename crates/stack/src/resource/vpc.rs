@@ -1,6 +1,14 @@
 //! `AWS::EC2::VPC` and `AWS::EC2::VPCCidrBlock`.
 
+use atoll_model::VpcCidrAssociationId;
+use atoll_model::vpc::{CidrState, Tenancy, Vpc};
+use atoll_region::vpc::{CreateVpc, DeleteVpc, ModifyVpcAttribute, VpcAttribute};
+use atoll_region::vpc_cidr::{AssociateVpcCidrBlock, DisassociateVpcCidrBlock, NewBlock};
+use atoll_region::{Command, Error, Transaction};
+
+use crate::life::{Created, Doomed, Failure, Life, Make, Seen};
 use crate::schema::{Kind, Property, ResourceType, TAGS};
+use crate::value::Value;
 
 const IPAM: &str = "address pools of IPAM do not exist here; give the block itself";
 
@@ -27,6 +35,7 @@ pub const VPC: ResourceType = ResourceType {
         "VpcId",
     ],
     placeholder: false,
+    life: &VpcLife,
 };
 
 /// Another block of a VPC. `Ref` is the association's id.
@@ -48,4 +57,96 @@ pub const VPC_CIDR_BLOCK: ResourceType = ResourceType {
     ],
     attributes: &["Id", "IpSource", "Ipv6AddressAttribute"],
     placeholder: false,
+    life: &CidrBlockLife,
 };
+
+struct VpcLife;
+
+impl Life for VpcLife {
+    fn create(&self, make: &mut Make<'_>) -> Result<Created, Failure> {
+        let cidr = make.given.block("CidrBlock")?.ok_or_else(|| {
+            Failure::of(
+                "CidrBlock",
+                "Either CIDR Block or IPv4 IPAM Pool and IPv4 Netmask Length must be provided",
+            )
+        })?;
+        let tags = make.tags()?;
+        let command = CreateVpc {
+            cidr,
+            amazon_provided_ipv6: false,
+            tenancy: Tenancy::Default,
+            tags,
+        };
+        let vpc = command.apply(make.tx)?;
+        // Names need the resolver, so the resolver comes first when both are turned on.
+        let attributes = [
+            make.given
+                .boolean("EnableDnsSupport")
+                .map(VpcAttribute::EnableDnsSupport),
+            make.given
+                .boolean("EnableDnsHostnames")
+                .map(VpcAttribute::EnableDnsHostnames),
+        ];
+        for attribute in attributes.into_iter().flatten() {
+            ModifyVpcAttribute { vpc, attribute }.apply(make.tx)?;
+        }
+        Ok(Created::tagged(vpc))
+    }
+
+    fn attribute(&self, seen: &Seen<'_>, name: &str) -> Option<Value> {
+        let vpc = seen.row::<Vpc>()?;
+        Some(match name {
+            "VpcId" => seen.physical.into(),
+            "CidrBlock" => vpc.primary_cidr()?.to_string().into(),
+            "CidrBlockAssociations" => vpc.cidrs.iter().map(|c| c.id.to_string()).collect(),
+            "DefaultNetworkAcl" => vpc.default_network_acl.to_string().into(),
+            "DefaultSecurityGroup" => vpc.default_security_group.to_string().into(),
+            "Ipv6CidrBlocks" => vpc
+                .ipv6_cidrs
+                .iter()
+                .filter(|c| c.state == CidrState::Associated)
+                .map(|c| c.block.to_string())
+                .collect(),
+            _ => return None,
+        })
+    }
+
+    fn delete(&self, tx: &mut Transaction, doomed: &Doomed<'_>) -> Result<(), Error> {
+        DeleteVpc { vpc: doomed.id()? }.apply(tx)
+    }
+}
+
+struct CidrBlockLife;
+
+impl Life for CidrBlockLife {
+    fn create(&self, make: &mut Make<'_>) -> Result<Created, Failure> {
+        let vpc = make.given.required("VpcId")?;
+        let ipv6 = make.given.boolean("AmazonProvidedIpv6CidrBlock").unwrap_or(false);
+        let block = match (make.given.block("CidrBlock")?, ipv6) {
+            (Some(block), false) => NewBlock::Ipv4(block),
+            (None, true) => NewBlock::AmazonProvidedIpv6,
+            _ => {
+                return Err(Failure::of(
+                    "CidrBlock",
+                    "Exactly one of CidrBlock and AmazonProvidedIpv6CidrBlock must be given",
+                ));
+            }
+        };
+        let association = AssociateVpcCidrBlock { vpc, block }.apply(make.tx)?;
+        Ok(Created::untagged(association.id))
+    }
+
+    fn attribute(&self, seen: &Seen<'_>, name: &str) -> Option<Value> {
+        match name {
+            "Id" => Some(seen.physical.into()),
+            "IpSource" => Some("amazon".into()),
+            "Ipv6AddressAttribute" => Some("public".into()),
+            _ => None,
+        }
+    }
+
+    fn delete(&self, tx: &mut Transaction, doomed: &Doomed<'_>) -> Result<(), Error> {
+        let association: VpcCidrAssociationId = doomed.id()?;
+        DisassociateVpcCidrBlock { association }.apply(tx).map(|_| ())
+    }
+}

@@ -1,0 +1,224 @@
+//! What is to be done next for a stack: looks at a region and says what can be done now, everything that is
+//! independent at once.
+
+use std::collections::BTreeSet;
+
+use atoll_model::stack::{DeletionPolicy, ResourceStatus, Stack, StackId, StackResource, StackStatus};
+use atoll_model::{AccountId, Timestamp};
+use atoll_region::{Context, Noun, Region, Transaction};
+
+use crate::life::{Doomed, Progress, Seen};
+use crate::resource;
+use crate::step::{Action, Step, delete_object};
+
+/// The stacks for which steps may be to be done, with their owners.
+pub fn in_progress(region: &Region) -> Vec<(AccountId, StackId)> {
+    Stack::table(region)
+        .values()
+        .filter(|stack| stack.status.in_progress())
+        .map(|stack| (stack.owner, stack.id))
+        .collect()
+}
+
+/// What can be done for a stack now; empty while it waits, and when it is done.
+pub fn steps(region: &Region, id: StackId, now: Timestamp) -> Vec<Step> {
+    let Some(stack) = region.get::<Stack>(id) else {
+        return Vec::new();
+    };
+    let actions = match stack.status {
+        StackStatus::CreateInProgress => creation(region, stack, now),
+        StackStatus::RollbackInProgress | StackStatus::DeleteInProgress => deletion(region, stack, now),
+        _ => Vec::new(),
+    };
+    actions
+        .into_iter()
+        .map(|action| Step {
+            stack: id,
+            account: stack.owner,
+            action,
+        })
+        .collect()
+}
+
+/// When to look again even if nothing changes: the next timeout of a stack in progress.
+pub fn next_deadline(region: &Region, id: StackId) -> Option<Timestamp> {
+    let stack = region
+        .get::<Stack>(id)
+        .filter(|stack| stack.status == StackStatus::CreateInProgress)?;
+    let waits = stack
+        .resources
+        .values()
+        .filter(|r| r.status == ResourceStatus::CreateInProgress)
+        .filter_map(signal_deadline);
+    waits.chain(creation_deadline(stack)).min()
+}
+
+fn creation_deadline(stack: &Stack) -> Option<Timestamp> {
+    stack
+        .timeout_minutes
+        .map(|minutes| stack.created.plus_millis(u64::from(minutes) * 60_000))
+}
+
+fn signal_deadline(resource: &StackResource) -> Option<Timestamp> {
+    Some(
+        resource
+            .began?
+            .plus_millis(resource.wanted_signals?.timeout_millis),
+    )
+}
+
+fn creation(region: &Region, stack: &Stack, now: Timestamp) -> Vec<Action> {
+    let failed = stack
+        .resources
+        .values()
+        .any(|r| r.status == ResourceStatus::CreateFailed);
+    if failed || creation_deadline(stack).is_some_and(|deadline| deadline <= now) {
+        return vec![Action::GiveUp];
+    }
+    let mut actions = Vec::new();
+    let complete = |id: &String| {
+        stack
+            .resources
+            .get(id)
+            .is_none_or(|r| r.status == ResourceStatus::CreateComplete)
+    };
+    for (id, resource) in &stack.resources {
+        match resource.status {
+            ResourceStatus::Waiting if resource.depends_on.iter().all(complete) => {
+                actions.push(Action::Make(id.clone()))
+            }
+            ResourceStatus::CreateInProgress
+                if progress(region, stack, id, resource, now) != Progress::Waiting =>
+            {
+                actions.push(Action::Conclude(id.clone()));
+            }
+            _ => {}
+        }
+    }
+    if actions.is_empty() && stack.resources.keys().all(complete) {
+        actions.push(Action::FinishCreation);
+    }
+    actions
+}
+
+/// How far a resource is whose object is made: the object itself, and the signals that it waits for.
+pub(crate) fn progress(
+    region: &Region,
+    stack: &Stack,
+    logical_id: &str,
+    resource: &StackResource,
+    now: Timestamp,
+) -> Progress {
+    let (Some(physical), Some(kind)) = (resource.physical.as_deref(), resource::find(&resource.type_name))
+    else {
+        return Progress::Failed("The object is not there".to_owned());
+    };
+    match kind.life.progress(&Seen {
+        region,
+        stack,
+        logical_id,
+        resource,
+        physical,
+    }) {
+        Progress::Waiting if signal_deadline(resource).is_some_and(|deadline| deadline <= now) => {
+            let wanted = resource.wanted_signals.map_or(0, |wanted| wanted.count);
+            let got = resource.signals.iter().filter(|signal| signal.success).count();
+            Progress::Failed(format!(
+                "Failed to receive {} resource signal(s) within the specified duration",
+                (wanted as usize).saturating_sub(got)
+            ))
+        }
+        progress => progress,
+    }
+}
+
+/// Whether nothing is left of a resource that a deletion must see to.
+fn is_over(resource: &StackResource) -> bool {
+    matches!(
+        resource.status,
+        ResourceStatus::Waiting | ResourceStatus::DeleteComplete | ResourceStatus::DeleteSkipped
+    )
+}
+
+fn deletion(region: &Region, stack: &Stack, now: Timestamp) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut blocked = Vec::new();
+    let mut busy = false;
+    let still_needed: BTreeSet<&String> = stack
+        .resources
+        .values()
+        .filter(|r| !is_over(r))
+        .flat_map(|r| &r.depends_on)
+        .collect();
+    for (id, resource) in &stack.resources {
+        match resource.status {
+            ResourceStatus::DeleteInProgress => {
+                busy = true;
+                if is_gone(region, stack, resource) {
+                    actions.push(Action::ConcludeDeletion(id.clone()));
+                }
+            }
+            ResourceStatus::CreateInProgress
+            | ResourceStatus::CreateComplete
+            | ResourceStatus::CreateFailed
+                if !still_needed.contains(id) =>
+            {
+                // Others that nothing in the template connects may stand in the way (an address in use, of the
+                // gateway's detachment): they go first.
+                let context = Context {
+                    account: stack.owner,
+                    now,
+                    seed: 0,
+                };
+                let doomed = doomed(stack, resource);
+                let in_the_way = !stays(stack, id, resource)
+                    && doomed.is_some_and(|doomed| {
+                        let attempt = region.apply(&context, |tx: &mut Transaction| {
+                            delete_object(tx, resource, &doomed)
+                        });
+                        attempt.is_err_and(|e| e.code == "DependencyViolation")
+                    });
+                if in_the_way {
+                    blocked.push(Action::Delete(id.clone()))
+                } else {
+                    actions.push(Action::Delete(id.clone()))
+                }
+            }
+            _ => {}
+        }
+    }
+    if actions.is_empty() && !busy {
+        // Nothing else will move what is in the way: let it fail and say so.
+        actions = blocked;
+    }
+    if actions.is_empty() && !busy {
+        actions.push(Action::FinishDeletion);
+    }
+    actions
+}
+
+/// Whether a resource is left where it is.
+pub(crate) fn stays(stack: &Stack, id: &str, resource: &StackResource) -> bool {
+    stack.retain.iter().any(|retained| retained == id)
+        || match resource.deletion_policy {
+            DeletionPolicy::Delete => false,
+            DeletionPolicy::Retain => true,
+            DeletionPolicy::RetainExceptOnCreate => stack.status != StackStatus::RollbackInProgress,
+        }
+}
+
+pub(crate) fn doomed<'a>(stack: &Stack, resource: &'a StackResource) -> Option<Doomed<'a>> {
+    let physical = resource.physical.as_deref()?;
+    Some(Doomed {
+        account: stack.owner,
+        physical,
+        detail: resource.detail.as_deref(),
+    })
+}
+
+pub(crate) fn is_gone(region: &Region, stack: &Stack, resource: &StackResource) -> bool {
+    match (doomed(stack, resource), resource::find(&resource.type_name)) {
+        (Some(doomed), Some(kind)) => kind.life.is_gone(region, &doomed),
+        _ => true,
+    }
+}
