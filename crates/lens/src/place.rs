@@ -64,7 +64,10 @@ fn only<T>(name: &str, mut found: Vec<T>, id: impl Fn(&T) -> String) -> Result<T
         1 => found.pop().ok_or_else(|| unknown(name)),
         _ => {
             let candidates = found.iter().map(id).collect::<Vec<_>>().join(", ");
-            Err(PlaceError::Ambiguous { name: name.to_owned(), candidates })
+            Err(PlaceError::Ambiguous {
+                name: name.to_owned(),
+                candidates,
+            })
         }
     }
 }
@@ -78,7 +81,10 @@ pub fn find_instance(regions: &[Arc<Region>], name: &str) -> Result<Arc<Instance
     }
     let living = || all().filter(|i| i.state != InstanceState::Terminated);
     let tagged = |key: &str| -> Vec<Arc<Instance>> {
-        living().filter(|i| i.tags.get(key).is_some_and(|v| v == name)).cloned().collect()
+        living()
+            .filter(|i| i.tags.get(key).is_some_and(|v| v == name))
+            .cloned()
+            .collect()
     };
     let found = match tagged("Name") {
         named if !named.is_empty() => named,
@@ -99,12 +105,16 @@ pub(crate) enum Found {
 /// Every interface of every region.
 fn interfaces(regions: &[Arc<Region>]) -> impl Iterator<Item = &Arc<NetworkInterface>> {
     use atoll_region::Noun;
-    regions.iter().flat_map(|region| NetworkInterface::table(region).values())
+    regions
+        .iter()
+        .flat_map(|region| NetworkInterface::table(region).values())
 }
 
 /// The interface with that id.
 pub(crate) fn interface(regions: &[Arc<Region>], id: EniId) -> Option<&Arc<NetworkInterface>> {
-    regions.iter().find_map(|region| region.get::<NetworkInterface>(id))
+    regions
+        .iter()
+        .find_map(|region| region.get::<NetworkInterface>(id))
 }
 
 /// What a name means.
@@ -113,14 +123,20 @@ pub(crate) fn find(regions: &[Arc<Region>], name: &str) -> Result<Found, PlaceEr
         return Ok(Found::Internet(None));
     }
     if let Ok(addr) = name.parse::<IpAddr>() {
-        let holders: Vec<_> = interfaces(regions).filter(|eni| eni.has_address(addr)).cloned().collect();
+        let holders: Vec<_> = interfaces(regions)
+            .filter(|eni| eni.has_address(addr))
+            .cloned()
+            .collect();
         if holders.is_empty() {
             return Ok(Found::Internet(Some(addr)));
         }
         return only(name, holders, |eni| eni.id.to_string()).map(|eni| Found::Interface(eni, Some(addr)));
     }
     if let Ok(id) = name.parse::<EniId>() {
-        return interface(regions, id).cloned().map(|eni| Found::Interface(eni, None)).ok_or_else(|| unknown(name));
+        return interface(regions, id)
+            .cloned()
+            .map(|eni| Found::Interface(eni, None))
+            .ok_or_else(|| unknown(name));
     }
     let instance = find_instance(regions, name)?;
     regions
@@ -137,7 +153,11 @@ pub(crate) fn address(eni: &NetworkInterface, family: Family) -> Option<IpAddr> 
 
 /// What a destination means: as [`find`], but an address that several VPCs have is the sender's VPC's one, and one that
 /// nobody in the sender's VPC has is just an address.
-pub(crate) fn find_destination(regions: &[Arc<Region>], name: &str, from: &Found) -> Result<Found, PlaceError> {
+pub(crate) fn find_destination(
+    regions: &[Arc<Region>],
+    name: &str,
+    from: &Found,
+) -> Result<Found, PlaceError> {
     let (Ok(addr), Found::Interface(sender, _)) = (name.parse::<IpAddr>(), from) else {
         return match name.parse::<IpAddr>() {
             Ok(addr) => Ok(Found::Internet(Some(addr))),
@@ -165,10 +185,17 @@ pub(crate) fn name_of(regions: &[Arc<Region>], place: atoll_fabric::Place) -> Op
         Place::EgressOnlyGateway(id) => Key::EgressOnlyGateway(id),
         Place::Internet => return None,
     };
-    let tags = |key: Key| regions.iter().find_map(|region| region.row(key)).map(|row| atoll_region::tag::tags_of(&row).clone());
+    let tags = |key: Key| {
+        regions
+            .iter()
+            .find_map(|region| region.row(key))
+            .map(|row| atoll_region::tag::tags_of(&row).clone())
+    };
     let own = |key: Key| {
         let tags = tags(key)?;
-        tags.get("Name").or_else(|| tags.get("aws:cloudformation:logical-id")).cloned()
+        tags.get("Name")
+            .or_else(|| tags.get("aws:cloudformation:logical-id"))
+            .cloned()
     };
     own(key).or_else(|| match key {
         Key::NetworkInterface(id) => {

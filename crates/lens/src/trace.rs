@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use atoll_fabric::packet::{L4, protocol, tcp};
-use atoll_fabric::{Fabric, Flows, Hop, Outcome, Packet, Port, Verdict, walk};
+use atoll_fabric::{Fabric, Flows, Hop, Limits, Outcome, Packet, Port, Verdict, walk};
 use atoll_model::{Subnet, Timestamp};
 use atoll_net::{Family, Mac};
 use atoll_region::Region;
@@ -19,6 +19,15 @@ const HOP_LIMIT: u8 = 64;
 const LENGTH: u32 = 60;
 /// ICMP identifier of an imagined echo.
 const ECHO_ID: u16 = 1;
+
+/// Room for one imagined connection and all its ends.
+const FEW: Limits = Limits {
+    ipv4: 64,
+    ipv6: 64,
+    per_owner: 64,
+    mappings: 16,
+    seed: 0,
+};
 
 /// Which protocol to imagine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +100,11 @@ pub struct Trace {
 impl Trace {
     /// Whether packet and answer both arrive.
     pub fn is_delivered(&self) -> bool {
-        self.verdict == "delivered" && self.answer.as_ref().is_none_or(|answer| answer.verdict == "delivered")
+        self.verdict == "delivered"
+            && self
+                .answer
+                .as_ref()
+                .is_none_or(|answer| answer.verdict == "delivered")
     }
 }
 
@@ -114,8 +127,13 @@ fn family(from: &Found, to: &Found) -> Family {
     let named = |found: &Found| match found {
         Found::Interface(_, addr) | Found::Internet(addr) => addr.map(Family::of),
     };
-    let only_v6 = |found: &Found| matches!(found, Found::Interface(eni, _) if eni.private_addresses.is_empty());
-    let fallback = if only_v6(from) || only_v6(to) { Family::V6 } else { Family::V4 };
+    let only_v6 =
+        |found: &Found| matches!(found, Found::Interface(eni, _) if eni.private_addresses.is_empty());
+    let fallback = if only_v6(from) || only_v6(to) {
+        Family::V6
+    } else {
+        Family::V4
+    };
     named(to).or_else(|| named(from)).unwrap_or(fallback)
 }
 
@@ -123,34 +141,54 @@ fn ends(query: &Query, regions: &[Arc<Region>], outside: Outside) -> Result<Ends
     let from = place::find(regions, &query.from)?;
     let to = place::find_destination(regions, &query.to, &from)?;
     let family = family(&from, &to);
-    let none = |name: &str| PlaceError::Family { name: name.to_owned(), family: family_name(family) };
+    let none = |name: &str| PlaceError::Family {
+        name: name.to_owned(),
+        family: family_name(family),
+    };
     let of_family = |addr: IpAddr| Family::of(addr) == family;
     let (ingress, source) = match &from {
         Found::Interface(eni, named) => {
-            let source = named.or_else(|| place::address(eni, family)).filter(|a| of_family(*a));
+            let source = named
+                .or_else(|| place::address(eni, family))
+                .filter(|a| of_family(*a));
             (Port::Eni(eni.id), source.ok_or_else(|| none(&query.from))?)
         }
-        Found::Internet(named) => {
-            (Port::Internet, named.filter(|a| of_family(*a)).unwrap_or(outside.address(family)))
-        }
+        Found::Internet(named) => (
+            Port::Internet,
+            named.filter(|a| of_family(*a)).unwrap_or(outside.address(family)),
+        ),
     };
     let destination = match &to {
         Found::Internet(named) => named.unwrap_or(outside.address(family)),
         Found::Interface(_, Some(named)) => *named,
         Found::Interface(eni, None) => {
             // From outside an instance is reached by its public address; a private one leads nowhere there.
-            let public = eni.private_addresses.first().and_then(|a| a.public).map(|p| IpAddr::V4(p.ip));
+            let public = eni
+                .private_addresses
+                .first()
+                .and_then(|a| a.public)
+                .map(|p| IpAddr::V4(p.ip));
             let outward = public.filter(|_| ingress == Port::Internet && family == Family::V4);
-            outward.or_else(|| place::address(eni, family)).ok_or_else(|| none(&query.to))?
+            outward
+                .or_else(|| place::address(eni, family))
+                .ok_or_else(|| none(&query.to))?
         }
     };
-    Ok(Ends { ingress, source, destination })
+    Ok(Ends {
+        ingress,
+        source,
+        destination,
+    })
 }
 
 /// The MACs of a frame that the interface would send to an address: the neighbour's on the link, else the router's.
 fn macs(regions: &[Arc<Region>], fabric: &Fabric, ingress: Port, destination: IpAddr) -> (Mac, Mac) {
-    let Port::Eni(id) = ingress else { return (Mac::default(), Mac::default()) };
-    let Some(eni) = place::interface(regions, id) else { return (Mac::default(), Mac::default()) };
+    let Port::Eni(id) = ingress else {
+        return (Mac::default(), Mac::default());
+    };
+    let Some(eni) = place::interface(regions, id) else {
+        return (Mac::default(), Mac::default());
+    };
     let subnet = regions.iter().find_map(|region| region.get::<Subnet>(eni.subnet));
     let router = subnet.map(|subnet| subnet.router_mac()).unwrap_or_default();
     let on_link = subnet.is_some_and(|subnet| subnet.contains(destination));
@@ -159,12 +197,30 @@ fn macs(regions: &[Arc<Region>], fabric: &Fabric, ingress: Port, destination: Ip
 }
 
 fn l4(query: &Query, family: Family) -> (u8, L4) {
-    let ports = |tcp_flags| L4::Ports { src: query.source_port, dst: query.port, tcp_flags };
+    let ports = |tcp_flags| L4::Ports {
+        src: query.source_port,
+        dst: query.port,
+        tcp_flags,
+    };
     match (query.protocol, family) {
         (Protocol::Tcp, _) => (protocol::TCP, ports(tcp::SYN)),
         (Protocol::Udp, _) => (protocol::UDP, ports(0)),
-        (Protocol::Icmp, Family::V4) => (protocol::ICMP, L4::Icmp { kind: 8, code: 0, id: ECHO_ID }),
-        (Protocol::Icmp, Family::V6) => (protocol::ICMPV6, L4::Icmp { kind: 128, code: 0, id: ECHO_ID }),
+        (Protocol::Icmp, Family::V4) => (
+            protocol::ICMP,
+            L4::Icmp {
+                kind: 8,
+                code: 0,
+                id: ECHO_ID,
+            },
+        ),
+        (Protocol::Icmp, Family::V6) => (
+            protocol::ICMPV6,
+            L4::Icmp {
+                kind: 128,
+                code: 0,
+                id: ECHO_ID,
+            },
+        ),
     }
 }
 
@@ -173,7 +229,11 @@ fn answered(l4: L4) -> L4 {
     match l4 {
         L4::Ports { src, dst, tcp_flags } => {
             let tcp_flags = if tcp_flags == 0 { 0 } else { tcp::SYN | tcp::ACK };
-            L4::Ports { src: dst, dst: src, tcp_flags }
+            L4::Ports {
+                src: dst,
+                dst: src,
+                tcp_flags,
+            }
         }
         L4::Icmp { kind: 128, code, id } => L4::Icmp { kind: 129, code, id },
         L4::Icmp { code, id, .. } => L4::Icmp { kind: 0, code, id },
@@ -238,7 +298,11 @@ pub fn trace(
     query: &Query,
     now: Timestamp,
 ) -> Result<Trace, PlaceError> {
-    let Ends { ingress, source, destination } = ends(query, regions, outside)?;
+    let Ends {
+        ingress,
+        source,
+        destination,
+    } = ends(query, regions, outside)?;
     let (src_mac, dst_mac) = macs(regions, fabric, ingress, destination);
     let (protocol, l4) = l4(query, Family::of(destination));
     let packet = Packet {
@@ -255,7 +319,7 @@ pub fn trace(
         fragment: None,
         quote: None,
     };
-    let mut flows = Flows::for_trace();
+    let mut flows = Flows::new(FEW, now);
     let mut hops: Vec<Hop> = Vec::new();
     let outcome = walk(fabric, &flows, &packet, now, &mut hops);
     let mut told = summary(regions, &outcome, &hops);
@@ -272,7 +336,8 @@ pub fn trace(
         return Ok(told);
     }
     if flows.commit(&outcome.effects, now, outcome.hold).is_err() {
-        told.notes.push("the answer was not traced: the packet's effects could not be kept".into());
+        told.notes
+            .push("the answer was not traced: the packet's effects could not be kept".into());
         return Ok(told);
     }
     let (src_mac, dst_mac) = macs(regions, fabric, action.out, arrived.src);
@@ -290,4 +355,3 @@ pub fn trace(
     told.answer = Some(Box::new(summary(regions, &outcome, &hops)));
     Ok(told)
 }
-

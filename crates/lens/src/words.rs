@@ -37,8 +37,16 @@ pub fn id(place: Place) -> String {
 /// A rule: the object that holds it and its name there, such as `acl-… ingress 100` or `rtb-… 0.0.0.0/0`.
 pub fn rule(rule: RuleRef) -> String {
     match rule {
-        RuleRef::NetworkAcl { acl, direction, number: Some(number) } => format!("{acl} {direction} {number}"),
-        RuleRef::NetworkAcl { acl, direction, number: None } => format!("{acl} {direction} *"),
+        RuleRef::NetworkAcl {
+            acl,
+            direction,
+            number: Some(number),
+        } => format!("{acl} {direction} {number}"),
+        RuleRef::NetworkAcl {
+            acl,
+            direction,
+            number: None,
+        } => format!("{acl} {direction} *"),
         RuleRef::SecurityGroup { group, rule } => format!("{group} {rule}"),
         RuleRef::Route { table, destination } => format!("{table} {destination}"),
     }
