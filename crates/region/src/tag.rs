@@ -289,3 +289,6 @@ impl Command for DeleteTags {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
