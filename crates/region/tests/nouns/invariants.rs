@@ -25,7 +25,7 @@ use crate::world::*;
 type Step = (u8, u8, u8, u8);
 
 /// The `choice`-th row of a noun; an id that nothing has when there is none or the choice is the odd one out.
-fn pick<N: Noun>(world: &World, choice: u8) -> N::Id
+pub fn pick<N: Noun>(world: &World, choice: u8) -> N::Id
 where
     N::Id: atoll_model::id::ResourceId,
 {

@@ -10,4 +10,5 @@ mod network_acl;
 mod route_table;
 mod subnet;
 mod vpc;
+mod workloads;
 mod world;
