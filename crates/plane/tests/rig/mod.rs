@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod rows;
+pub mod socket;
 
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};

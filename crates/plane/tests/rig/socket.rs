@@ -1,0 +1,159 @@
+//! Sockets inside namespaces, each with a deadline.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use atoll_plane::{DropRecord, Plane};
+
+use super::Namespace;
+
+/// How long anything may take before a test fails.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+impl Namespace {
+    /// A UDP socket inside that waits no longer than the deadline.
+    pub fn udp(&self, at: impl Into<IpAddr>, port: u16) -> UdpSocket {
+        let at = SocketAddr::new(at.into(), port);
+        let socket = self.run(|| UdpSocket::bind(at).unwrap());
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket
+    }
+
+    pub fn listen(&self, at: impl Into<IpAddr>, port: u16) -> TcpListener {
+        let at = SocketAddr::new(at.into(), port);
+        self.run(|| TcpListener::bind(at).unwrap())
+    }
+
+    pub fn connect(&self, to: impl Into<IpAddr>, port: u16) -> std::io::Result<TcpStream> {
+        let to = SocketAddr::new(to.into(), port);
+        let stream = self.run(|| TcpStream::connect_timeout(&to, DEADLINE))?;
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Ok(stream)
+    }
+}
+
+/// Sends a datagram and asserts that it arrives as it was; returns whom it came from, as the receiver saw it.
+pub fn delivers(from: &UdpSocket, to: impl Into<IpAddr>, receiver: &UdpSocket, data: &[u8]) -> SocketAddr {
+    let port = receiver.local_addr().unwrap().port();
+    from.send_to(data, SocketAddr::new(to.into(), port)).unwrap();
+    let mut buffer = vec![0; 65_536];
+    let (length, source) = receiver.recv_from(&mut buffer).unwrap();
+    assert!(
+        buffer[..length] == *data,
+        "{length} bytes of {} arrived, or others",
+        data.len()
+    );
+    source
+}
+
+/// A connection's two ends.
+pub fn connected(from: &Namespace, listener: &TcpListener, to: impl Into<IpAddr>) -> (TcpStream, TcpStream) {
+    let port = listener.local_addr().unwrap().port();
+    let near = from.connect(to, port).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    far.set_read_timeout(Some(DEADLINE)).unwrap();
+    far.set_write_timeout(Some(DEADLINE)).unwrap();
+    far.set_nodelay(true).unwrap();
+    (near, far)
+}
+
+/// Asserts that a byte gets from one end to the other.
+pub fn carries(from: &mut TcpStream, to: &mut TcpStream, byte: u8) {
+    from.write_all(&[byte]).unwrap();
+    let mut got = [0];
+    to.read_exact(&mut got).unwrap();
+    assert_eq!(got, [byte]);
+}
+
+/// Bytes that repeat late and tell their place.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Waits for a recent drop of some kind.
+pub fn dropped(plane: &Plane, wanted: impl Fn(&DropRecord) -> bool) -> DropRecord {
+    let start = Instant::now();
+    loop {
+        let drops = plane.drops().unwrap();
+        if let Some(found) = drops.iter().find(|drop| wanted(drop)) {
+            return *found;
+        }
+        assert!(start.elapsed() < DEADLINE, "no such drop, but {drops:#?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether the kernel may fragment what a socket sends: `IP_PMTUDISC_DO` forbids it, `IP_PMTUDISC_DONT` allows it.
+pub fn forbid_fragments(socket: &UdpSocket, forbid: bool) {
+    let value: libc::c_int = if forbid {
+        libc::IP_PMTUDISC_DO
+    } else {
+        libc::IP_PMTUDISC_DONT
+    };
+    // SAFETY: the option takes an int, which outlives the call.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(failed, 0);
+}
+
+/// The path MTU that a connected socket has learnt.
+pub fn path_mtu(socket: &UdpSocket) -> u32 {
+    let (level, option) = if socket.local_addr().unwrap().is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_MTU)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+    };
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most an int.
+    let failed = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(failed, 0);
+    value as u32
+}
+
+/// Sends a frame from a packet socket by an interface.
+pub fn send_frame(socket: &impl AsRawFd, ifindex: u32, frame: &[u8]) {
+    // SAFETY: an all-zero `sockaddr_ll` is valid; frame and address outlive the call.
+    let sent = unsafe {
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_ifindex = ifindex as i32;
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
+}
