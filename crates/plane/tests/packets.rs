@@ -206,6 +206,56 @@ fn the_internet_sees_the_public_address_and_reaches_it() {
 }
 
 #[test]
+fn a_nat_gateway_hides_its_subnet_and_translates_what_comes_back() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let (a, outside) = (rig.guest(1, 10, &[rows::OPEN]), rig.internet());
+        rig.apply(&rows::nat_gateway());
+        rig.apply(&rows::put(vec![rows::private_table()]));
+        let nat = IpAddr::from(rows::NAT_PUBLIC);
+        // semantics 79: TCP and UDP.
+        let listener = outside.listen(OUTSIDE_V4, 80);
+        let (mut near, mut far) = connected(&a.namespace, &listener, OUTSIDE_V4);
+        assert_eq!(far.peer_addr().unwrap().ip(), nat);
+        for byte in 0..10 {
+            carries(&mut near, &mut far, byte);
+            carries(&mut far, &mut near, byte);
+        }
+        let (client, server) = (a.namespace.udp(a.v4, 4000), outside.udp(OUTSIDE_V4, 53));
+        let seen = delivers(&client, OUTSIDE_V4, &server, b"question");
+        assert_eq!(seen.ip(), nat);
+        server.send_to(b"answer", seen).unwrap();
+        let mut buffer = [0; 10];
+        assert_eq!(
+            client.recv_from(&mut buffer).unwrap(),
+            (6, (OUTSIDE_V4, 53).into())
+        );
+        // semantics 82: fragments of UDP pass, translated by what their first one says.
+        forbid_fragments(&client, false);
+        assert_eq!(delivers(&client, OUTSIDE_V4, &server, &noise(20_000, 1)), seen);
+        // An error about a translated packet is translated with what it quotes, or its socket would not know it.
+        let lost = a.namespace.udp(a.v4, 4001);
+        lost.connect((OUTSIDE_V4, 9)).unwrap();
+        lost.send(b"x").unwrap();
+        assert_eq!(
+            lost.recv(&mut buffer).unwrap_err().kind(),
+            std::io::ErrorKind::ConnectionRefused
+        );
+        // semantics 85: nobody begins from outside.
+        server.send_to(b"x", (rows::NAT_PUBLIC, 4444)).unwrap();
+        let drop = dropped(&rig.plane, |d| d.ingress == Port::Internet);
+        assert_eq!(drop.drop.stage, Stage::NatNoMapping);
+        // semantics 75: IPv6 goes out by the egress-only gateway, and only answers come in.
+        let (six, far_six) = (a.namespace.udp(a.v6, 4000), outside.udp(OUTSIDE_V6, 53));
+        far_six.send_to(b"x", (a.v6, 4000)).unwrap();
+        let drop = dropped(&rig.plane, |d| d.drop.stage == Stage::EigwInbound);
+        assert_eq!(drop.ingress, Port::Internet);
+        delivers(&six, OUTSIDE_V6, &far_six, b"x");
+        delivers(&far_six, a.v6, &six, b"y");
+    });
+}
+
+#[test]
 fn packets_too_long_for_the_internet_are_cut_or_refused_with_their_limit() {
     scenario(|| {
         let mut rig = Rig::new(Capacity::SMALL);

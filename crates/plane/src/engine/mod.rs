@@ -305,3 +305,6 @@ fn l4(transport: Transport) -> L4 {
         Transport::Other | Transport::LaterFragment => L4::Other,
     }
 }
+
+#[cfg(test)]
+mod tests;

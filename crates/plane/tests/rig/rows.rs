@@ -130,6 +130,63 @@ pub fn cidr(block: &str) -> Value {
     json!({"kind": "cidr", "block": block})
 }
 
+/// A table of subnet 1 alone, which leads to the NAT gateway of [`nat_gateway`] and for IPv6 to an egress-only one.
+pub fn private_table() -> Row {
+    let nat = json!({"kind": "nat_gateway", "id": id("nat", 1)});
+    let egress = json!({"kind": "egress_only_gateway", "id": id("eigw", 1)});
+    let Row::RouteTable(table) = route_table(&[("0.0.0.0/0", nat), ("::/0", egress)]) else {
+        unreachable!()
+    };
+    let mut table = (*table).clone();
+    table.id = id("rtb", 2).parse().unwrap();
+    let target = atoll_model::route_table::AssociationTarget::Subnet(SubnetId::new(1));
+    table.associations = [(id("rtbassoc", 2).parse().unwrap(), target)].into();
+    table.into()
+}
+
+/// The NAT gateway's public address.
+pub const NAT_PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
+
+/// An egress-only gateway, and a NAT gateway in subnet 2.
+pub fn nat_gateway() -> Delta {
+    let elastic = json!([id("eipalloc", 1), id("eipassoc", 1)]);
+    put(vec![
+        row(
+            "egress_only_gateway",
+            json!({"id": id("eigw", 1), "owner": OWNER, "vpc": id("vpc", 1), "tags": {}}),
+        ),
+        row(
+            "network_interface",
+            json!({
+                "id": id("eni", 0xaa), "owner": OWNER, "vpc": id("vpc", 1), "subnet": id("subnet", 2), "zone": "us-east-1a",
+                "mac": "02:10:00:00:00:aa", "interface_type": "nat_gateway", "description": "",
+                "private_addresses": [{"ip": "10.0.2.200", "public": {"ip": NAT_PUBLIC, "elastic": elastic}}],
+                "ipv6_addresses": [], "groups": [], "source_dest_check": false, "attachment": null,
+                "requester_managed": true,
+                "connection_tracking": {"tcp_established": null, "udp_stream": null, "udp_timeout": null},
+                "client_token": null, "tags": {},
+            }),
+        ),
+        row(
+            "elastic_ip",
+            json!({
+                "id": id("eipalloc", 1), "owner": OWNER, "public": NAT_PUBLIC,
+                "association": {"id": id("eipassoc", 1), "eni": id("eni", 0xaa), "private": "10.0.2.200"}, "tags": {},
+            }),
+        ),
+        row(
+            "nat_gateway",
+            json!({
+                "id": id("nat", 1), "owner": OWNER, "vpc": id("vpc", 1), "subnet": id("subnet", 2),
+                "connectivity": "public", "state": "available", "eni": id("eni", 0xaa),
+                "addresses": [{"private": "10.0.2.200", "public": NAT_PUBLIC, "allocation": id("eipalloc", 1),
+                    "association": id("eipassoc", 1), "primary": true}],
+                "created": 0, "deleted": null, "failure": null, "client_token": null, "tags": {},
+            }),
+        ),
+    ])
+}
+
 /// The VPC's ACL, for both subnets: everything allowed at 100 in both directions and families, with entries
 /// `(number, action, traffic, cidr)` before and behind.
 pub fn acl(ingress: &[(u16, &str, Value, &str)], egress: &[(u16, &str, Value, &str)]) -> Row {
