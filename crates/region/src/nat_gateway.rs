@@ -5,23 +5,21 @@
 //! `pending` one once data planes serve it, [`NatGatewayGone`] for a `deleting` one once they no longer do, and
 //! [`crate::tick::Tick`] now and then.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
-use atoll_model::elastic_ip::AddressAssociation;
 use atoll_model::nat_gateway::{Connectivity, NatGatewayAddress};
-use atoll_model::network_interface::{InterfaceType, PrivateAddress, PublicAddress};
+use atoll_model::network_interface::InterfaceType;
 use atoll_model::{
-    AllocationId, ElasticIp, Key, NatGateway, NatGatewayId, NatGatewayState, NetworkInterface, Row, Subnet,
-    SubnetId, Tags, quota,
+    AddressAssociationId, AllocationId, ElasticIp, EniId, NatGateway, NatGatewayId, NatGatewayState, Row,
+    Subnet, SubnetId, Tags, quota,
 };
-use atoll_net::Mac;
 
 use crate::error::Error;
 use crate::idempotency::{self, Repeated, look_up};
-use crate::index::Index;
+use crate::network_interface::NewInterface;
 use crate::state::Region;
 use crate::transaction::{Command, Transaction};
-use crate::{internet_gateway, subnet, tag};
+use crate::{elastic_ip, internet_gateway, network_interface, tag};
 
 /// CreateNatGateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,54 +130,40 @@ impl Command for CreateNatGateway {
                 ),
             ));
         }
-        let ips = self.private_ips(tx, &subnet, secondary)?;
-        let allocations: Vec<Option<AllocationId>> = self
-            .allocation
-            .iter()
-            .chain(&self.secondary_allocations)
-            .map(|id| Some(*id))
-            .chain(std::iter::repeat(None))
-            .take(ips.len())
-            .collect();
-
+        let missing = secondary.saturating_sub(self.secondary_private_ips.len());
         let id = tx.fresh_id::<NatGateway>();
-        let eni = tx.fresh_id::<NetworkInterface>();
-        let (mut private_addresses, mut addresses) = (Vec::new(), Vec::new());
-        for (ip, allocation) in ips.into_iter().zip(allocations) {
-            let public = match allocation {
-                Some(allocation) => Some(associate(tx, allocation, eni, ip)?),
-                None => None,
+        let eni = network_interface::make(
+            tx,
+            NewInterface {
+                interface_type: InterfaceType::NatGateway,
+                description: format!("Interface for NAT Gateway {id}"),
+                primary: self.private_ip,
+                secondary: self.secondary_private_ips.clone(),
+                secondary_count: u32::try_from(missing).unwrap_or(u32::MAX),
+                requester_managed: true,
+                ..NewInterface::new(subnet.id)
+            },
+        )?;
+        let allocations = self.allocation.iter().chain(&self.secondary_allocations);
+        let mut allocations = allocations.copied();
+        let mut addresses = Vec::new();
+        for private in eni.private_addresses.iter().map(|address| address.ip) {
+            let allocation = allocations.next();
+            let (public, association) = match allocation {
+                Some(allocation) => {
+                    let (public, association) = associate(tx, allocation, eni.id, private)?;
+                    (Some(public), Some(association))
+                }
+                None => (None, None),
             };
             addresses.push(NatGatewayAddress {
-                private: ip,
-                public: public.map(|p| p.ip),
+                private,
+                public,
                 allocation,
-                association: public.and_then(|p| p.elastic).map(|(_, association)| association),
+                association,
                 primary: addresses.is_empty(),
             });
-            private_addresses.push(PrivateAddress { ip, public });
         }
-        let mac = free_mac(tx);
-        tx.put(NetworkInterface {
-            id: eni,
-            owner: tx.account(),
-            vpc: subnet.vpc,
-            subnet: subnet.id,
-            zone: subnet.zone,
-            mac,
-            interface_type: InterfaceType::NatGateway,
-            description: format!("Interface for NAT Gateway {id}"),
-            private_addresses,
-            ipv6_addresses: Vec::new(),
-            // semantics 83: no security group.
-            groups: Vec::new(),
-            source_dest_check: false,
-            attachment: None,
-            requester_managed: true,
-            connection_tracking: Default::default(),
-            client_token: None,
-            tags: Tags::new(),
-        });
         tx.put(NatGateway {
             id,
             owner: tx.account(),
@@ -187,7 +171,7 @@ impl Command for CreateNatGateway {
             subnet: subnet.id,
             connectivity: self.connectivity,
             state: NatGatewayState::Pending,
-            eni: Some(eni),
+            eni: Some(eni.id),
             addresses,
             created: tx.now(),
             deleted: None,
@@ -199,90 +183,32 @@ impl Command for CreateNatGateway {
     }
 }
 
-impl CreateNatGateway {
-    /// The private addresses, the primary one first: those asked for, the others free ones.
-    fn private_ips(
-        &self,
-        tx: &mut Transaction,
-        subnet: &Subnet,
-        secondary: usize,
-    ) -> Result<Vec<Ipv4Addr>, Error> {
-        let mut asked: Vec<Ipv4Addr> = self.private_ip.into_iter().collect();
-        for ip in &self.secondary_private_ips {
-            if asked.contains(ip) {
-                return Err(Error::invalid_value(format!(
-                    "Address {ip} is given more than once."
-                )));
-            }
-            asked.push(*ip);
-        }
-        for ip in &asked {
-            subnet::check_free(tx.region(), subnet, IpAddr::V4(*ip))?;
-        }
-        let wanted = 1 + secondary;
-        let mut free = subnet::free_ipv4s(tx, subnet.id, wanted.saturating_sub(asked.len()), &asked)?;
-        let mut ips = asked;
-        if self.private_ip.is_none() && !free.is_empty() {
-            // The primary address is a free one, before the secondary ones asked for.
-            ips.insert(0, free.remove(0));
-        }
-        ips.extend(free);
-        Ok(ips)
-    }
-}
-
-/// Lets an Elastic IP stand for a private address of an interface that is about to be put.
+/// Lets a free Elastic IP stand for a private address of a gateway's interface.
 fn associate(
     tx: &mut Transaction,
     allocation: AllocationId,
-    eni: atoll_model::EniId,
+    eni: EniId,
     private: Ipv4Addr,
-) -> Result<PublicAddress, Error> {
-    let mut eip = (*tx.find::<ElasticIp>(allocation)?).clone();
-    if eip.association.is_some() {
+) -> Result<(Ipv4Addr, AddressAssociationId), Error> {
+    let address = tx.find::<ElasticIp>(allocation)?;
+    if address.association.is_some() {
         return Err(Error::new(
             "Resource.AlreadyAssociated",
             format!("Elastic IP address [{allocation}] is already associated"),
         ));
     }
-    let id = tx.fresh();
-    eip.association = Some(AddressAssociation { id, eni, private });
-    let public = PublicAddress {
-        ip: eip.public,
-        elastic: Some((allocation, id)),
-    };
-    tx.put(eip);
-    Ok(public)
+    let association = elastic_ip::associate(tx, allocation, eni, private)?;
+    Ok((address.public, association))
 }
 
-/// A MAC that no interface has. Its second octet is even, which a subnet's router's never is.
-fn free_mac(tx: &mut Transaction) -> Mac {
-    loop {
-        let Mac([local, second, rest @ ..]) = Mac::local(tx.draw());
-        let [a, b, c, d] = rest;
-        let mac = Mac([local, second & !1, a, b, c, d]);
-        if tx.region().indexed(Index::Mac(mac)).next().is_none() {
-            return mac;
-        }
-    }
-}
-
-/// Takes a gateway's interface away and frees its Elastic IPs.
+/// Takes a gateway's interface away, and with it the associations of its Elastic IPs.
 fn release(tx: &mut Transaction, gateway: &mut NatGateway) {
-    let Some(eni) = gateway.eni.take() else { return };
-    let associated: Vec<_> = tx
-        .region()
-        .dependants_of::<ElasticIp>(Key::NetworkInterface(eni))
-        .collect();
-    for eip in associated {
-        let mut eip = (*eip).clone();
-        eip.association = None;
-        tx.put(eip);
+    if let Some(eni) = gateway.eni.take() {
+        network_interface::remove(tx, eni);
     }
     for address in &mut gateway.addresses {
         address.association = None;
     }
-    tx.delete(Key::NetworkInterface(eni));
 }
 
 /// A step in the life of a gateway that the region's owner, not a caller, takes: whoever owns the gateway.

@@ -191,7 +191,7 @@ fn create(world: &mut World, table: RouteTableId, destination: &str, kind: &str)
     let target = match (kind, subnet) {
         ("eni", Some(subnet)) => {
             let ip = world.run(move |tx: &mut Transaction| atoll_region::subnet::free_ipv4(tx, subnet))?;
-            NewTarget::NetworkInterface(world.eni(subnet, &ip.to_string(), None))
+            NewTarget::NetworkInterface(world.eni(subnet, &ip.to_string()))
         }
         _ => NewTarget::InternetGateway(world.gateway(row.vpc)),
     };

@@ -1,4 +1,5 @@
 use atoll_region::egress_only_gateway::*;
+use atoll_region::elastic_ip::{AddressRef, AssociateAddress, AssociateTarget};
 use atoll_region::internet_gateway::*;
 
 use crate::world::*;
@@ -42,7 +43,14 @@ fn a_public_address_holds_the_gateway() {
     let vpc = world.vpc("10.0.0.0/16");
     let subnet = world.subnet(vpc, "10.0.0.0/24");
     let gateway = world.gateway(vpc);
-    world.eni(subnet, "10.0.0.9", Some("203.0.113.9"));
+    let (eni, allocation) = (world.eni(subnet, "10.0.0.9"), world.elastic_ip());
+    let associate = AssociateAddress {
+        address: AddressRef::Allocation(allocation),
+        target: AssociateTarget::NetworkInterface(eni),
+        private: None,
+        allow_reassociation: false,
+    };
+    world.run(associate).unwrap();
     let error = world.run(DetachInternetGateway { gateway, vpc }).unwrap_err();
     assert_eq!(error.code, "DependencyViolation");
     assert_eq!(

@@ -6,17 +6,24 @@ use atoll_model::nat_gateway::Connectivity;
 use atoll_model::route_table::AssociationTarget;
 use atoll_model::*;
 use atoll_net::Prefix;
+use atoll_region::Noun;
 use atoll_region::egress_only_gateway::*;
+use atoll_region::elastic_ip::*;
+use atoll_region::instance::launch::RunInstances;
+use atoll_region::instance::*;
 use atoll_region::internet_gateway::*;
 use atoll_region::nat_gateway::*;
 use atoll_region::network_acl::*;
+use atoll_region::network_interface::address::*;
+use atoll_region::network_interface::attachment::*;
+use atoll_region::network_interface::*;
 use atoll_region::route::*;
 use atoll_region::route_table::*;
+use atoll_region::security_group::*;
 use atoll_region::subnet::*;
 use atoll_region::tick::Tick;
 use atoll_region::vpc::*;
 use atoll_region::vpc_cidr::*;
-use atoll_region::{Noun, Transaction};
 use proptest::prelude::*;
 
 use crate::world::*;
@@ -78,7 +85,7 @@ fn step(world: &mut World, (what, a, b, c): Step) {
     let tags = Tags::new();
     let client_token = (c % 5 == 0).then(|| format!("{}", c % 7));
     // Whatever comes of it: World::run holds the invariants.
-    match what % 34 {
+    match what % 55 {
         0 => {
             let new = CreateVpc {
                 amazon_provided_ipv6: b % 2 == 0,
@@ -280,19 +287,122 @@ fn step(world: &mut World, (what, a, b, c): Step) {
                 let _ = world.run(ReplaceNetworkAclAssociation { association, acl });
             }
         }
-        _ => {
-            let public = Ipv4Addr::new(203, 0, 113, a);
-            if world.region.all::<ElasticIp>().any(|eip| eip.public == public) {
-                return;
+        33 | 34 => {
+            let new = NewInterface {
+                secondary_count: u32::from(b % 4),
+                ipv6_count: (c % 3 == 0).then(|| u32::from(b % 3)),
+                ..NewInterface::new(subnet)
+            };
+            let _ = world.run(CreateNetworkInterface { new, client_token });
+        }
+        35 => drop(world.run(DeleteNetworkInterface {
+            id: pick::<NetworkInterface>(world, a),
+        })),
+        36..=38 => {
+            let launch = RunInstances {
+                subnet: Some(subnet),
+                max_count: u32::from(b % 3) + 1,
+                ..RunInstances::new(ImageId::new(1))
+            };
+            let _ = world.run(launch);
+        }
+        39..=41 => {
+            let id = pick::<Instance>(world, a);
+            let states = [
+                InstanceState::Running,
+                InstanceState::Stopped,
+                InstanceState::Terminated,
+            ];
+            let state = states[usize::from(b % 3)];
+            let failure = (c % 8 == 0).then(|| "it broke".to_owned());
+            let observed = InstanceObserved {
+                id,
+                state,
+                user_data_run: None,
+                failure,
+            };
+            let _ = world.run(observed);
+        }
+        42 | 43 => {
+            let ids = vec![pick::<Instance>(world, a)];
+            match b % 4 {
+                0 => drop(world.run(StartInstances { ids })),
+                1 => drop(world.run(StopInstances { ids })),
+                2 => drop(world.run(RebootInstances { ids })),
+                _ => drop(world.run(TerminateInstances { ids })),
             }
-            if b % 2 == 0 {
-                world.elastic_ip(&public.to_string());
+        }
+        44 | 45 => {
+            let attach = AttachNetworkInterface {
+                eni: pick::<NetworkInterface>(world, a),
+                instance: pick::<Instance>(world, b),
+                device_index: c % 3,
+            };
+            let _ = world.run(attach);
+        }
+        46 => {
+            let all = |eni: &NetworkInterface| eni.attachment.iter().map(|a| a.id).collect();
+            if let Some(attachment) = association(world, a, all) {
+                let _ = world.run(DetachNetworkInterface { attachment });
+            }
+        }
+        47 => {
+            let eni = pick::<NetworkInterface>(world, a);
+            let addresses: Vec<Ipv4Addr> = world
+                .region
+                .get::<NetworkInterface>(pick::<NetworkInterface>(world, b))
+                .map(|eni| eni.private_addresses.iter().map(|a| a.ip).collect())
+                .unwrap_or_default();
+            if c % 2 == 0 {
+                let assign = AssignPrivateIpAddresses {
+                    eni,
+                    addresses: if c % 4 == 0 { addresses } else { Vec::new() },
+                    count: u32::from(c % 3),
+                    allow_reassignment: b % 2 == 0,
+                };
+                let _ = world.run(assign);
             } else {
-                let free = world.run(move |tx: &mut Transaction| free_ipv4(tx, subnet));
-                if let Ok(ip) = free {
-                    world.eni(subnet, &ip.to_string(), None);
-                }
+                let _ = world.run(UnassignPrivateIpAddresses { eni, addresses });
             }
+        }
+        48 => drop(world.run(AllocateAddress::default())),
+        49 | 50 => {
+            let target = if c % 2 == 0 {
+                AssociateTarget::Instance(pick::<Instance>(world, b))
+            } else {
+                AssociateTarget::NetworkInterface(pick::<NetworkInterface>(world, b))
+            };
+            let associate = AssociateAddress {
+                address: AddressRef::Allocation(pick::<ElasticIp>(world, a)),
+                target,
+                private: None,
+                allow_reassociation: c % 3 == 0,
+            };
+            let _ = world.run(associate);
+        }
+        51 => {
+            let all = |eip: &ElasticIp| eip.association.iter().map(|a| a.id).collect();
+            if let Some(id) = association(world, a, all) {
+                let association = AssociationRef::Association(id);
+                let _ = world.run(DisassociateAddress { association });
+            }
+        }
+        52 => {
+            let address = AddressRef::Allocation(pick::<ElasticIp>(world, a));
+            let _ = world.run(ReleaseAddress { address });
+        }
+        53 => {
+            let new = CreateSecurityGroup {
+                name: format!("group-{}", b % 8),
+                description: "a group".into(),
+                vpc: Some(vpc),
+                tags,
+            };
+            let _ = world.run(new);
+        }
+        _ => {
+            let group = pick::<SecurityGroup>(world, a);
+            let _ = world.run(DeleteSecurityGroup { group: group.into() });
         }
     }
 }

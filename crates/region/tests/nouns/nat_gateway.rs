@@ -35,7 +35,7 @@ fn ground() -> (World, VpcId, SubnetId, AllocationId) {
     let mut world = World::new();
     let vpc = world.vpc("10.0.0.0/16");
     let subnet = world.subnet(vpc, "10.0.0.0/24");
-    let allocation = world.elastic_ip("203.0.113.5");
+    let allocation = world.elastic_ip();
     (world, vpc, subnet, allocation)
 }
 
@@ -151,7 +151,7 @@ fn a_private_gateway_needs_none() {
 fn secondary_addresses_go_with_their_elastic_ips() {
     let (mut world, vpc, subnet, allocation) = ground();
     world.gateway(vpc);
-    let second = world.elastic_ip("203.0.113.6");
+    let second = world.elastic_ip();
     let new = CreateNatGateway {
         secondary_allocations: vec![second],
         secondary_private_ips: vec!["10.0.0.40".parse().unwrap()],

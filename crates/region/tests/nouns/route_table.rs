@@ -1,7 +1,11 @@
+use atoll_model::nat_gateway::Connectivity;
 use atoll_model::route_table::{AssociationTarget, RouteTarget};
-use atoll_model::{RouteTable, RouteTableId, Subnet, Vpc, VpcId};
+use atoll_model::{InstanceState, NatGateway, RouteTable, RouteTableId, Subnet, Vpc, VpcId};
 use atoll_region::egress_only_gateway::*;
+use atoll_region::instance::{StopInstances, TerminateInstances};
 use atoll_region::internet_gateway::*;
+use atoll_region::nat_gateway::{CreateNatGateway, DeleteNatGateway};
+use atoll_region::network_interface::attachment::AttachNetworkInterface;
 use atoll_region::route::*;
 use atoll_region::route_table::{self, *};
 
@@ -176,7 +180,7 @@ fn a_local_route_may_be_led_to_an_interface_and_back() {
     let mut world = World::new();
     let vpc = world.vpc("10.0.0.0/16");
     let subnet = world.subnet(vpc, "10.0.0.0/24");
-    let eni = NewTarget::NetworkInterface(world.eni(subnet, "10.0.0.9", None));
+    let eni = NewTarget::NetworkInterface(world.eni(subnet, "10.0.0.9"));
     let gateway = NewTarget::InternetGateway(world.gateway(vpc));
     let table = table(&mut world, vpc);
     // semantics 6
@@ -254,7 +258,7 @@ fn an_edge_table_leads_whole_subnets_to_interfaces_only() {
     let mut world = World::new();
     let vpc = world.vpc("10.0.0.0/16");
     let subnet = world.subnet(vpc, "10.0.0.0/24");
-    let eni = NewTarget::NetworkInterface(world.eni(subnet, "10.0.0.9", None));
+    let eni = NewTarget::NetworkInterface(world.eni(subnet, "10.0.0.9"));
     let gateway = world.gateway(vpc);
     let edge = table(&mut world, vpc);
     let target = NewAssociation::InternetGateway(gateway);
@@ -286,4 +290,88 @@ fn an_edge_table_leads_whole_subnets_to_interfaces_only() {
     );
     world.run(DisassociateRouteTable { association }).unwrap();
     world.run(DetachInternetGateway { gateway, vpc }).unwrap();
+}
+
+#[test]
+fn a_route_to_an_instance_is_one_to_its_only_interface() {
+    let mut world = World::new();
+    let vpc = world.vpc("10.0.0.0/16");
+    let subnet = world.subnet(vpc, "10.0.0.0/24");
+    let instance = world.instance(subnet);
+    let eni = world.region.enis_of(instance)[0].id;
+    let table = table(&mut world, vpc);
+    world
+        .run(create(table, "0.0.0.0/0", NewTarget::Instance(instance)))
+        .unwrap();
+    let route = |world: &World| world.row::<RouteTable>(table).routes[&prefix("0.0.0.0/0")];
+    assert_eq!(route(&world).target, RouteTarget::NetworkInterface(eni));
+    let state = |world: &World| route_state(&world.region, vpc, &route(world));
+    assert_eq!(state(&world), RouteState::Active);
+    world.run(StopInstances { ids: vec![instance] }).unwrap();
+    assert_eq!(state(&world), RouteState::Blackhole);
+    world.observe(instance, InstanceState::Stopped);
+
+    let second = world.eni(subnet, "10.0.0.77");
+    let attach = AttachNetworkInterface {
+        eni: second,
+        instance,
+        device_index: 1,
+    };
+    world.run(attach).unwrap();
+    let error = world
+        .run(create(table, "1.0.0.0/8", NewTarget::Instance(instance)))
+        .unwrap_err();
+    assert_eq!(error.code, "InvalidInstanceID");
+    assert_eq!(
+        error.message,
+        format!(
+            "There are multiple interfaces attached to instance '{instance}'. Please specify an interface ID for the \
+             operation instead."
+        )
+    );
+
+    world.run(TerminateInstances { ids: vec![instance] }).unwrap();
+    world.observe(instance, InstanceState::Terminated);
+    assert_eq!(state(&world), RouteState::Blackhole);
+    assert_eq!(
+        code(world.run(create(table, "1.0.0.0/8", NewTarget::Instance(instance)))),
+        "InvalidInstanceID"
+    );
+}
+
+#[test]
+fn a_nat_gateways_interface_is_no_target_but_the_gateway_is() {
+    let mut world = World::new();
+    let vpc = world.vpc("10.0.0.0/16");
+    let subnet = world.subnet(vpc, "10.0.0.0/24");
+    let gateway = world
+        .run(CreateNatGateway {
+            subnet,
+            connectivity: Connectivity::Private,
+            allocation: None,
+            private_ip: None,
+            secondary_allocations: Vec::new(),
+            secondary_private_ips: Vec::new(),
+            secondary_private_ip_count: None,
+            client_token: None,
+            tags: Default::default(),
+        })
+        .unwrap();
+    let eni = world.row::<NatGateway>(gateway).eni.unwrap();
+    let table = table(&mut world, vpc);
+    let to_eni = create(table, "0.0.0.0/0", NewTarget::NetworkInterface(eni));
+    assert_eq!(code(world.run(to_eni)), "InvalidParameterValue");
+    // NAT64 is not there yet, and says so.
+    let v6 = create(table, "64:ff9b::/96", NewTarget::NatGateway(gateway));
+    assert_eq!(code(world.run(v6)), "UnsupportedOperation");
+    world
+        .run(create(table, "0.0.0.0/0", NewTarget::NatGateway(gateway)))
+        .unwrap();
+    // semantics 7
+    world
+        .run(create(table, "10.0.0.0/24", NewTarget::NatGateway(gateway)))
+        .unwrap();
+    world.run(DeleteNatGateway { gateway }).unwrap();
+    let gone = create(table, "9.0.0.0/8", NewTarget::NatGateway(gateway));
+    assert_eq!(code(world.run(gone)), "InvalidNatGatewayID.NotFound");
 }

@@ -79,7 +79,7 @@ fn an_interface_keeps_its_subnet() {
     let mut world = World::new();
     let vpc = world.vpc("10.0.0.0/16");
     let subnet = world.subnet(vpc, "10.0.0.0/24");
-    world.eni(subnet, "10.0.0.9", None);
+    world.eni(subnet, "10.0.0.9");
     let error = world.run(DeleteSubnet { subnet }).unwrap_err();
     assert_eq!(
         error.message,
@@ -172,7 +172,7 @@ fn a_subnet_gives_every_address_once_and_then_none() {
             .run(move |tx: &mut Transaction| free_ipv4(tx, subnet))
             .unwrap();
         assert!(given.insert(ip));
-        world.eni(subnet, &ip.to_string(), None);
+        world.eni(subnet, &ip.to_string());
         let row = world.row::<Subnet>(subnet);
         assert_eq!(available_ips(&world.region, row), left);
         let again = check_free(&world.region, row, IpAddr::V4(ip));

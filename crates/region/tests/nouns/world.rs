@@ -1,17 +1,20 @@
 //! A region to run commands on.
 
-use atoll_model::network_interface::{InterfaceType, PrivateAddress, PublicAddress};
 use atoll_model::vpc::Tenancy;
 use atoll_model::{
-    AccountId, AllocationId, ElasticIp, EniId, InternetGatewayId, NetworkInterface, RegionName, Subnet,
+    AccountId, AllocationId, EniId, ImageId, InstanceId, InstanceState, InternetGatewayId, RegionName,
     SubnetId, Tags, Timestamp, Vpc, VpcId,
 };
-use atoll_net::{Mac, Prefix};
+use atoll_net::Prefix;
+use atoll_region::elastic_ip::AllocateAddress;
+use atoll_region::instance::InstanceObserved;
+use atoll_region::instance::launch::RunInstances;
 use atoll_region::internet_gateway::{AttachInternetGateway, CreateInternetGateway};
 use atoll_region::invariant::invariants;
+use atoll_region::network_interface::{CreateNetworkInterface, NewInterface};
 use atoll_region::subnet::CreateSubnet;
 use atoll_region::vpc::CreateVpc;
-use atoll_region::{Command, Config, Context, Error, Noun, Region, Transaction};
+use atoll_region::{Command, Config, Context, Error, Noun, Region};
 
 pub struct World {
     pub region: Region,
@@ -81,58 +84,39 @@ impl World {
         gateway
     }
 
-    /// An interface with the address `ip`, attached to nothing, put as a row: what this file tests does not make
-    /// interfaces.
-    pub fn eni(&mut self, subnet: SubnetId, ip: &str, public: Option<&str>) -> EniId {
-        let ip = ip.parse().unwrap();
-        let public = public.map(|p| PublicAddress {
-            ip: p.parse().unwrap(),
-            elastic: None,
-        });
-        self.run(move |tx: &mut Transaction| {
-            let subnet = tx.find::<Subnet>(subnet)?;
-            let group = tx.find::<Vpc>(subnet.vpc)?.default_security_group;
-            let id = tx.fresh_id::<NetworkInterface>();
-            let mac = Mac::local(tx.draw() & !(1 << 32));
-            tx.put(NetworkInterface {
-                id,
-                owner: tx.account(),
-                vpc: subnet.vpc,
-                subnet: subnet.id,
-                zone: subnet.zone,
-                mac,
-                interface_type: InterfaceType::Interface,
-                description: String::new(),
-                private_addresses: vec![PrivateAddress { ip, public }],
-                ipv6_addresses: Vec::new(),
-                groups: vec![group],
-                source_dest_check: true,
-                attachment: None,
-                requester_managed: false,
-                connection_tracking: Default::default(),
-                client_token: None,
-                tags: Tags::new(),
-            });
-            Ok(id)
-        })
-        .unwrap()
+    /// An interface with the address `ip`, attached to nothing.
+    pub fn eni(&mut self, subnet: SubnetId, ip: &str) -> EniId {
+        let new = NewInterface {
+            primary: Some(ip.parse().unwrap()),
+            ..NewInterface::new(subnet)
+        };
+        let client_token = None;
+        self.run(CreateNetworkInterface { new, client_token }).unwrap().id
     }
 
-    /// An Elastic IP, put as a row.
-    pub fn elastic_ip(&mut self, public: &str) -> AllocationId {
-        let public = public.parse().unwrap();
-        self.run(move |tx: &mut Transaction| {
-            let id = tx.fresh_id::<ElasticIp>();
-            tx.put(ElasticIp {
-                id,
-                owner: tx.account(),
-                public,
-                association: None,
-                tags: Tags::new(),
-            });
-            Ok(id)
-        })
-        .unwrap()
+    /// An instance that runs.
+    pub fn instance(&mut self, subnet: SubnetId) -> InstanceId {
+        let launch = RunInstances {
+            subnet: Some(subnet),
+            ..RunInstances::new(ImageId::new(1))
+        };
+        let id = self.run(launch).unwrap().instances[0].id;
+        self.observe(id, InstanceState::Running);
+        id
+    }
+
+    pub fn observe(&mut self, id: InstanceId, state: InstanceState) {
+        let observed = InstanceObserved {
+            id,
+            state,
+            user_data_run: None,
+            failure: None,
+        };
+        self.run(observed).unwrap();
+    }
+
+    pub fn elastic_ip(&mut self) -> AllocationId {
+        self.run(AllocateAddress::default()).unwrap().id
     }
 }
 
