@@ -28,6 +28,9 @@ use proptest::prelude::*;
 
 use crate::world::*;
 
+/// How many kinds of steps there are.
+const KINDS: u8 = 55;
+
 /// What to do, and three numbers that choose among what is there.
 type Step = (u8, u8, u8, u8);
 
@@ -85,7 +88,7 @@ fn step(world: &mut World, (what, a, b, c): Step) {
     let tags = Tags::new();
     let client_token = (c % 5 == 0).then(|| format!("{}", c % 7));
     // Whatever comes of it: World::run holds the invariants.
-    match what % 55 {
+    match what % KINDS {
         0 => {
             let new = CreateVpc {
                 amazon_provided_ipv6: b % 2 == 0,
@@ -302,6 +305,7 @@ fn step(world: &mut World, (what, a, b, c): Step) {
             let launch = RunInstances {
                 subnet: Some(subnet),
                 max_count: u32::from(b % 3) + 1,
+                instance_type: Some("m5.large".into()),
                 ..RunInstances::new(ImageId::new(1))
             };
             let _ = world.run(launch);
@@ -310,10 +314,11 @@ fn step(world: &mut World, (what, a, b, c): Step) {
             let id = pick::<Instance>(world, a);
             let states = [
                 InstanceState::Running,
+                InstanceState::Running,
                 InstanceState::Stopped,
                 InstanceState::Terminated,
             ];
-            let state = states[usize::from(b % 3)];
+            let state = states[usize::from(b % 4)];
             let failure = (c % 8 == 0).then(|| "it broke".to_owned());
             let observed = InstanceObserved {
                 id,
@@ -333,15 +338,28 @@ fn step(world: &mut World, (what, a, b, c): Step) {
             }
         }
         44 | 45 => {
+            // Mostly one that is free, and in the instance's zone.
+            let instance = pick::<Instance>(world, b);
+            let zone = world.region.get::<Instance>(instance).map(|i| i.zone);
+            let near = |eni: &NetworkInterface| {
+                let near = eni.attachment.is_none() && !eni.requester_managed && Some(eni.zone) == zone;
+                near.then_some(eni.id).into_iter().collect()
+            };
+            let any = pick::<NetworkInterface>(world, a);
+            let eni = association(world, a, near).filter(|_| c % 8 != 0).unwrap_or(any);
             let attach = AttachNetworkInterface {
-                eni: pick::<NetworkInterface>(world, a),
-                instance: pick::<Instance>(world, b),
+                eni,
+                instance,
                 device_index: c % 3,
             };
             let _ = world.run(attach);
         }
         46 => {
-            let all = |eni: &NetworkInterface| eni.attachment.iter().map(|a| a.id).collect();
+            let some = c % 4;
+            let all = |eni: &NetworkInterface| {
+                let attachments = eni.attachment.iter().filter(|a| a.device_index > 0 || some == 0);
+                attachments.map(|a| a.id).collect()
+            };
             if let Some(attachment) = association(world, a, all) {
                 let _ = world.run(DetachNetworkInterface { attachment });
             }
@@ -407,16 +425,45 @@ fn step(world: &mut World, (what, a, b, c): Step) {
     }
 }
 
+/// Something to begin with, so that most steps find what they are about.
+fn ground() -> World {
+    let mut world = World::new();
+    let vpc = world.vpc6("10.64.0.0/16");
+    world.subnet6(vpc, "10.64.0.0/24", 0);
+    world.gateway(vpc);
+    let subnet = world.subnet(vpc, "10.64.16.0/20");
+    world.instance(subnet);
+    world
+}
+
+/// The steps are worth taking: over a long walk each kind changes something now and then.
+#[test]
+fn every_kind_of_step_succeeds_sometimes() {
+    let mut succeeded = [false; KINDS as usize];
+    for seed in 0..40u64 {
+        let mut world = ground();
+        let mut state = seed;
+        for _ in 0..150 {
+            // Knuth's MMIX generator.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let [what, a, b, c, ..] = state.to_be_bytes();
+            let before = world.region.revision();
+            step(&mut world, (what, a, b, c));
+            succeeded[usize::from(what % KINDS)] |= world.region.revision() != before;
+        }
+    }
+    let never: Vec<usize> = (0..succeeded.len()).filter(|kind| !succeeded[*kind]).collect();
+    assert_eq!(never, [] as [usize; 0]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn random_commands_keep_every_invariant(steps in prop::collection::vec(any::<Step>(), 1..120)) {
-        let mut world = World::new();
-        // Something to begin with, so that most steps find what they are about.
-        let vpc = world.vpc6("10.64.0.0/16");
-        world.subnet6(vpc, "10.64.0.0/24", 0);
-        world.gateway(vpc);
+        let mut world = ground();
         for one in steps {
             step(&mut world, one);
         }

@@ -98,6 +98,7 @@ impl World {
     pub fn instance(&mut self, subnet: SubnetId) -> InstanceId {
         let launch = RunInstances {
             subnet: Some(subnet),
+            instance_type: Some("m5.large".into()),
             ..RunInstances::new(ImageId::new(1))
         };
         let id = self.run(launch).unwrap().instances[0].id;
