@@ -6,8 +6,9 @@ pub const CIDRS_PER_VPC: usize = 5;
 pub const VPCS_PER_REGION: usize = 1000;
 /// Subnets a VPC.
 pub const SUBNETS_PER_VPC: usize = 200;
-/// Route tables a VPC.
-pub const ROUTE_TABLES_PER_VPC: usize = 200;
+/// Route tables a VPC. AWS's default is 200; here a block that is associated with the VPC enters every table in one
+/// delta, which holds at most [`crate::Delta::MAX_ROWS`] rows.
+pub const ROUTE_TABLES_PER_VPC: usize = 120;
 /// Routes a table and family, local ones not counted; AWS's adjusted maximum.
 pub const ROUTES_PER_TABLE: usize = 1000;
 /// Network ACLs a VPC (semantics 33).

@@ -238,3 +238,28 @@ fn another_accounts_vpc_is_not_there() {
         "InvalidVpcID.NotFound"
     );
 }
+
+#[test]
+fn a_block_enters_as_many_tables_as_a_vpc_may_have() {
+    let mut world = World::new();
+    let vpc = world.vpc("10.0.0.0/16");
+    let table = CreateRouteTable {
+        vpc,
+        client_token: None,
+        tags: Default::default(),
+    };
+    while world.region.all::<RouteTable>().count() < atoll_model::quota::ROUTE_TABLES_PER_VPC {
+        world.run(table.clone()).unwrap();
+    }
+    assert_eq!(code(world.run(table)), "RouteTableLimitExceeded");
+    let block = NewBlock::AmazonProvidedIpv6;
+    let added = world.run(AssociateVpcCidrBlock { vpc, block }).unwrap();
+    assert!(
+        world
+            .region
+            .all::<RouteTable>()
+            .all(|t| t.routes.contains_key(&added.block))
+    );
+    let association = added.id;
+    world.run(DisassociateVpcCidrBlock { association }).unwrap();
+}
