@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use atoll_model::{RouteTable, RouteTableId, Subnet, Vpc, VpcId};
 use atoll_net::Prefix;
 use atoll_region::route::{CreateRoute, NewTarget};
+use atoll_region::route_table::{AssociateRouteTable, NewAssociation};
 use atoll_region::subnet::check_free;
 use atoll_region::vpc_cidr::{AssociateVpcCidrBlock, NewBlock};
 use atoll_region::{Error, Transaction};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::world::*;
 
-/// Groups that the tests below run.
+/// Groups whose every case the tests below run.
 const HERE: &[&str] = &[
     "cidr-association",
     "cidr-size",
@@ -23,7 +24,7 @@ const HERE: &[&str] = &[
     "route-reserved",
     "subnet-reserved",
 ];
-/// Groups about packets of today's nouns: `fabric`'s tests run them.
+/// Groups about packets of today's nouns; `fabric` runs those that its tests name.
 const PACKETS: &[&str] = &[
     "gateway-route-table",
     "middlebox",
@@ -46,6 +47,30 @@ const NOT_YET: &[&str] = &[
     "tgw-nacl",
     "tgw-order",
 ];
+
+/// Every Rust source of `fabric`, its tests among them, as one text.
+fn sources_of_fabric() -> String {
+    fn read(directory: &std::path::Path, into: &mut String) {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                read(&path, into);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                into.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    for part in ["src", "tests"] {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        read(&root.join("../fabric").join(part), &mut text);
+    }
+    assert!(
+        text.contains("fn walk"),
+        "the sources of fabric are not where they were"
+    );
+    text
+}
 
 fn cases() -> Vec<Value> {
     let text = include_str!("../../../../tests/conformance/aws-docs.json");
@@ -86,6 +111,7 @@ fn every_group_is_run_somewhere_or_named_as_not_yet_covered() {
     for case in cases() {
         *counts.entry(text(&case, "group").to_owned()).or_default() += 1;
     }
+    let fabric = sources_of_fabric();
     let mut uncovered = 0;
     for (name, count) in &counts {
         let lists = [HERE, PACKETS, NOT_YET].map(|list| list.contains(&name.as_str()));
@@ -94,10 +120,17 @@ fn every_group_is_run_somewhere_or_named_as_not_yet_covered() {
             1,
             "{name} stands in no list or in two"
         );
-        if lists[2] {
-            println!("NOT YET COVERED: {name}, {count} cases");
-            uncovered += count;
+        let [here, packets, _] = lists;
+        if here || packets && fabric.contains(&format!("\"{name}\"")) {
+            continue;
         }
+        let why = if packets {
+            "no test of fabric names it"
+        } else {
+            "its noun does not exist"
+        };
+        println!("NOT YET COVERED: {name}, {count} cases: {why}");
+        uncovered += count;
     }
     println!(
         "NOT YET COVERED: {uncovered} cases of {}",
@@ -239,4 +272,46 @@ fn route_more_specific_than_local() {
         // semantics 7
         hold(&case, create(&mut world, table, destination, kind));
     }
+}
+
+/// The cases of edge tables that are about commands; the others are about packets.
+#[test]
+fn gateway_route_table() {
+    let mut run = 0;
+    for case in group("gateway-route-table") {
+        let route = &case["query"]["add_route"];
+        let (Some(destination), Some(kind)) = (route[0].as_str(), route[1].as_str()) else {
+            continue;
+        };
+        let Ok(destination) = destination.parse::<Prefix>() else {
+            // A prefix list: the API refuses the parameter by its name.
+            assert!(destination.starts_with("pl-"), "{case}");
+            continue;
+        };
+        let mut world = World::new();
+        let vpc = world.vpc(text(&case["config"], "vpc"));
+        world.subnet(vpc, "172.31.0.0/20");
+        let gateway = world.gateway(vpc);
+        let table = world.row::<Vpc>(vpc).main_route_table;
+        let target = NewAssociation::InternetGateway(gateway);
+        world.run(AssociateRouteTable { table, target }).unwrap();
+        let target = match kind.split('-').next() {
+            Some("eni") => {
+                let subnet = world.region.all::<Subnet>().map(|s| s.id).next().unwrap();
+                NewTarget::NetworkInterface(world.eni(subnet, "172.31.0.9"))
+            }
+            _ => NewTarget::InternetGateway(gateway),
+        };
+        // semantics 14, 15
+        hold(
+            &case,
+            world.run(CreateRoute {
+                table,
+                destination,
+                target,
+            }),
+        );
+        run += 1;
+    }
+    assert_eq!(run, 2);
 }
