@@ -47,7 +47,7 @@ mod yaml;
 
 pub use create::{CreateStack, DeleteStack, find};
 pub use error::TemplateError;
-pub use next::{in_progress, next_deadline, steps};
+pub use next::{Planner, in_progress, next_deadline, steps};
 pub use plan::{Plan, Warning};
 pub use signal::{Recipient, SignalResource};
 pub use step::{Action, Step};

@@ -1,15 +1,17 @@
 //! What is to be done next for a stack: looks at a region and says what can be done now, everything that is
 //! independent at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use atoll_model::stack::{DeletionPolicy, ResourceStatus, Stack, StackId, StackResource, StackStatus};
 use atoll_model::{AccountId, Timestamp};
 use atoll_region::{Context, Noun, Region, Transaction};
 
 use crate::life::{Doomed, Progress, Seen};
+use crate::plan::Plan;
 use crate::resource;
-use crate::step::{Action, Step, delete_object};
+use crate::step::{Action, Step, delete_object, plan_of};
 
 /// The stacks for which steps may be to be done, with their owners.
 pub fn in_progress(region: &Region) -> Vec<(AccountId, StackId)> {
@@ -36,8 +38,47 @@ pub fn steps(region: &Region, id: StackId, now: Timestamp) -> Vec<Step> {
             stack: id,
             account: stack.owner,
             action,
+            plan: None,
         })
         .collect()
+}
+
+/// Says what is to be done like [`steps`], and keeps the plans of stacks that are being made, so that a template is
+/// not read again for each of its resources. Whoever takes the steps of many stacks keeps one; losing it loses
+/// nothing.
+#[derive(Debug, Default)]
+pub struct Planner {
+    plans: BTreeMap<StackId, Arc<Plan>>,
+}
+
+impl Planner {
+    /// What can be done now, for every stack of the region.
+    pub fn steps(&mut self, region: &Region, now: Timestamp) -> Vec<Step> {
+        let stacks = in_progress(region);
+        self.plans
+            .retain(|id, _| stacks.iter().any(|(_, stack)| stack == id));
+        let mut all = Vec::new();
+        for (_, id) in stacks {
+            let plan = self.plan(region, id);
+            all.extend(steps(region, id, now).into_iter().map(|step| Step {
+                plan: plan.clone(),
+                ..step
+            }));
+        }
+        all
+    }
+
+    fn plan(&mut self, region: &Region, id: StackId) -> Option<Arc<Plan>> {
+        let stack = region
+            .get::<Stack>(id)
+            .filter(|stack| stack.status == StackStatus::CreateInProgress)?;
+        if let Some(plan) = self.plans.get(&id) {
+            return Some(Arc::clone(plan));
+        }
+        let plan = Arc::new(plan_of(region, stack).ok()?);
+        self.plans.insert(id, Arc::clone(&plan));
+        Some(plan)
+    }
 }
 
 /// When to look again even if nothing changes: the next timeout of a stack in progress.
@@ -163,25 +204,10 @@ fn deletion(region: &Region, stack: &Stack, now: Timestamp) -> Vec<Action> {
             | ResourceStatus::CreateFailed
                 if !still_needed.contains(id) =>
             {
-                // Others that nothing in the template connects may stand in the way (an address in use, of the
-                // gateway's detachment): they go first.
-                let context = Context {
-                    account: stack.owner,
-                    now,
-                    seed: 0,
-                };
-                let doomed = doomed(stack, resource);
-                let in_the_way = !stays(stack, id, resource)
-                    && doomed.is_some_and(|doomed| {
-                        let attempt = region.apply(&context, |tx: &mut Transaction| {
-                            delete_object(tx, resource, &doomed)
-                        });
-                        attempt.is_err_and(|e| e.code == "DependencyViolation")
-                    });
-                if in_the_way {
-                    blocked.push(Action::Delete(id.clone()))
+                if in_the_way(region, stack, id, resource, now) {
+                    blocked.push(Action::Delete(id.clone()));
                 } else {
-                    actions.push(Action::Delete(id.clone()))
+                    actions.push(Action::Delete(id.clone()));
                 }
             }
             _ => {}
@@ -195,6 +221,73 @@ fn deletion(region: &Region, stack: &Stack, now: Timestamp) -> Vec<Action> {
         actions.push(Action::FinishDeletion);
     }
     actions
+}
+
+/// Whether others stand in the way of a resource's deletion that nothing in the template connects with it (an
+/// address in use, of the gateway's detachment): they go first.
+fn in_the_way(region: &Region, stack: &Stack, id: &str, resource: &StackResource, now: Timestamp) -> bool {
+    if stays(stack, id, resource) {
+        return false;
+    }
+    let Some(doomed) = doomed(stack, resource) else {
+        return false;
+    };
+    let context = Context {
+        account: stack.owner,
+        now,
+        seed: 0,
+    };
+    let attempt = region.apply(&context, |tx: &mut Transaction| {
+        delete_object(tx, resource, &doomed)
+    });
+    attempt.is_err_and(|e| e.code == "DependencyViolation" || e.code.ends_with(".InUse"))
+}
+
+/// Whether an action that was right when it was asked for is so still.
+pub(crate) fn is_due(region: &Region, stack: &Stack, action: &Action, now: Timestamp) -> bool {
+    let status_of = |id: &String| stack.resources.get(id).map(|resource| resource.status);
+    let all = |stack: &Stack| match stack.status {
+        StackStatus::CreateInProgress => creation(region, stack, now).contains(action),
+        StackStatus::RollbackInProgress | StackStatus::DeleteInProgress => {
+            deletion(region, stack, now).contains(action)
+        }
+        _ => false,
+    };
+    // The actions that there are many of are looked at by themselves, so that a large stack is not looked through
+    // for each of its resources.
+    match action {
+        Action::Make(id) => {
+            let failed = |resource: &StackResource| resource.status == ResourceStatus::CreateFailed;
+            let complete =
+                |id: &String| status_of(id).is_none_or(|status| status == ResourceStatus::CreateComplete);
+            stack.status == StackStatus::CreateInProgress
+                && !creation_deadline(stack).is_some_and(|deadline| deadline <= now)
+                && !stack.resources.values().any(failed)
+                && stack.resources.get(id).is_some_and(|resource| {
+                    resource.status == ResourceStatus::Waiting && resource.depends_on.iter().all(complete)
+                })
+        }
+        Action::Delete(id) => {
+            let needed = |other: &StackResource| !is_over(other) && other.depends_on.contains(id);
+            stack.resources.get(id).is_some_and(|resource| {
+                matches!(
+                    stack.status,
+                    StackStatus::RollbackInProgress | StackStatus::DeleteInProgress
+                ) && matches!(
+                    resource.status,
+                    ResourceStatus::CreateInProgress
+                        | ResourceStatus::CreateComplete
+                        | ResourceStatus::CreateFailed
+                ) && !stack.resources.values().any(needed)
+                    && (!in_the_way(region, stack, id, resource, now) || all(stack))
+            })
+        }
+        Action::Conclude(_)
+        | Action::FinishCreation
+        | Action::GiveUp
+        | Action::ConcludeDeletion(_)
+        | Action::FinishDeletion => all(stack),
+    }
 }
 
 /// Whether a resource is left where it is.

@@ -5,6 +5,8 @@
 //! and doubles nothing, and whoever goes on after a restart, or twice at once, does the same: while there
 //! is a step, apply it.
 
+use std::sync::Arc;
+
 use atoll_model::stack::{
     OnFailure, ResourceStatus, Stack, StackId, StackOutput, StackResource, StackStatus, StackTemplate,
 };
@@ -15,14 +17,14 @@ use atoll_region::{Command, Context, Error, Region, Transaction};
 use crate::error::TemplateError;
 use crate::here::{Existing, Here, pseudo_of};
 use crate::life::{Created, Doomed, Failure, Given, Make, Progress};
-use crate::next::{doomed, is_gone, progress, stays, steps};
+use crate::next::{doomed, is_due, is_gone, progress, stays};
 use crate::plan::{Plan, Warning};
 use crate::record::Record;
 use crate::resource;
 use crate::template::Template;
 
 /// One thing to be done for a stack. As a command it must be applied in the name of [`Step::account`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// The stack.
     pub stack: StackId,
@@ -30,6 +32,8 @@ pub struct Step {
     pub account: AccountId,
     /// What is to be done.
     pub action: Action,
+    /// The stack's plan, if whoever asks keeps it; else it is made from the stack's rows.
+    pub(crate) plan: Option<Arc<Plan>>,
 }
 
 /// What is to be done.
@@ -69,22 +73,32 @@ impl Command for Step {
 
     fn apply(self, tx: &mut Transaction) -> Result<(), Error> {
         // What was right when the step was asked for may not be now.
-        if !steps(tx.region(), self.stack, tx.now()).contains(&self) {
+        let stack = tx.find::<Stack>(self.stack)?;
+        if !is_due(tx.region(), &stack, &self.action, tx.now()) {
             return Ok(());
         }
-        let record = Record::new((*tx.find::<Stack>(self.stack)?).clone());
-        let record = match &self.action {
-            Action::Make(id) => make(tx, record, id),
-            Action::Conclude(id) => conclude(tx, record, id),
-            Action::FinishCreation => finish_creation(tx, record),
-            Action::GiveUp => give_up(tx, record),
-            Action::Delete(id) => delete(tx, record, id),
-            Action::ConcludeDeletion(id) => {
+        let plan = || match &self.plan {
+            Some(plan) => Ok(Arc::clone(plan)),
+            None => plan_of(tx.region(), &stack).map(Arc::new),
+        };
+        let planned = match &self.action {
+            Action::Make(_) | Action::FinishCreation => Some(plan()),
+            _ => None,
+        };
+        let record = Record::new((*stack).clone());
+        let record = match (&self.action, planned) {
+            (Action::Make(id), Some(planned)) => make(tx, record, id, planned),
+            (Action::FinishCreation, Some(planned)) => finish_creation(tx, record, planned),
+            (Action::Make(_) | Action::FinishCreation, None) => record,
+            (Action::Conclude(id), _) => conclude(tx, record, id),
+            (Action::GiveUp, _) => give_up(tx, record),
+            (Action::Delete(id), _) => delete(tx, record, id),
+            (Action::ConcludeDeletion(id), _) => {
                 let mut record = record;
                 record.resource_status(tx, id, ResourceStatus::DeleteComplete, None);
                 record
             }
-            Action::FinishDeletion => finish_deletion(tx, record),
+            (Action::FinishDeletion, _) => finish_deletion(tx, record),
         };
         record.finish(tx);
         Ok(())
@@ -128,7 +142,7 @@ fn attempt<R>(
 }
 
 /// The plan of a stack, from its row and its template's.
-fn plan_of(region: &Region, stack: &Stack) -> Result<Plan, TemplateError> {
+pub(crate) fn plan_of(region: &Region, stack: &Stack) -> Result<Plan, TemplateError> {
     let template = region
         .get::<StackTemplate>(stack.id)
         .ok_or_else(|| TemplateError::Format("the template of the stack is gone".to_owned()))?;
@@ -144,8 +158,12 @@ fn plan_of(region: &Region, stack: &Stack) -> Result<Plan, TemplateError> {
     Plan::again(Template::parse(&template.body)?, &given, pseudo_of(stack), &here)
 }
 
-fn make(tx: &mut Transaction, mut record: Record, id: &str) -> Record {
-    let planned = plan_of(tx.region(), &record.stack);
+fn make(
+    tx: &mut Transaction,
+    mut record: Record,
+    id: &str,
+    planned: Result<Arc<Plan>, TemplateError>,
+) -> Record {
     let warnings: Vec<Warning> = planned
         .iter()
         .flat_map(|plan| plan.warnings.clone())
@@ -266,14 +284,18 @@ fn conclude(tx: &mut Transaction, mut record: Record, id: &str) -> Record {
     record
 }
 
-fn finish_creation(tx: &mut Transaction, mut record: Record) -> Record {
+fn finish_creation(
+    tx: &mut Transaction,
+    mut record: Record,
+    planned: Result<Arc<Plan>, TemplateError>,
+) -> Record {
     let stack = &record.stack;
     let region = tx.region();
     let here = Here {
         region,
         account: stack.owner,
     };
-    let outputs = plan_of(region, stack).and_then(|plan| {
+    let outputs = planned.and_then(|plan| {
         let values = plan.outputs(&here, &Existing { region, stack })?;
         Ok(values
             .into_iter()

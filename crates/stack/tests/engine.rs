@@ -7,7 +7,7 @@ mod lab;
 
 use atoll_model::stack::{OnFailure, ResourceStatus, StackStatus, StackTemplate};
 use atoll_model::{ElasticIp, Instance, NatGateway, Row, Subnet, Vpc};
-use atoll_stack::{Action, CreateStack, DeleteStack, find, next_deadline, steps};
+use atoll_stack::{Action, CreateStack, DeleteStack, Planner, find, next_deadline, steps};
 use lab::{Lab, create};
 
 const WORDPRESS: &str = include_str!("data/wordpress.yaml");
@@ -144,12 +144,21 @@ fn an_interruption_at_any_step_changes_nothing() {
         let mut calm = Lab::new();
         let mut crashing = Lab::new();
         crashing.crashing = true;
+        let mut planning = Lab::new();
+        planning.planner = Some(Planner::default());
         let id = calm.deploy(template, parameters);
         assert_eq!(crashing.deploy(template, parameters), id);
         let rows = |lab: &Lab| lab.region.rows().collect::<Vec<Row>>();
         assert!(rows(&calm) == rows(&crashing), "made otherwise");
+        assert_eq!(planning.deploy(template, parameters), id);
+        assert!(
+            rows(&calm) == rows(&planning),
+            "made otherwise with plans that are kept"
+        );
         calm.delete(id);
         crashing.delete(id);
+        planning.delete(id);
+        assert!(rows(&calm) == rows(&planning), "deleted otherwise");
         assert!(rows(&calm) == rows(&crashing), "deleted otherwise");
     }
 }

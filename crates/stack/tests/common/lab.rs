@@ -11,7 +11,7 @@ use atoll_region::instance::InstanceObserved;
 use atoll_region::invariant::invariants;
 use atoll_region::nat_gateway::{NatGatewayGone, NatGatewayReady};
 use atoll_region::{Command, Config, Context, Error, Noun, Region};
-use atoll_stack::{CreateStack, DeleteStack, Step, steps};
+use atoll_stack::{CreateStack, DeleteStack, Planner, Step, steps};
 
 #[allow(dead_code)]
 pub struct Lab {
@@ -23,6 +23,8 @@ pub struct Lab {
     pub host: bool,
     /// Whether everything is loaded anew from its stored form before each step, and each step lost once.
     pub crashing: bool,
+    /// Whether plans are kept between steps.
+    pub planner: Option<Planner>,
     pub taken: Vec<Step>,
 }
 
@@ -35,6 +37,7 @@ impl Lab {
             user_data: UserDataRun::Exited(0),
             host: true,
             crashing: false,
+            planner: None,
             taken: Vec::new(),
         }
     }
@@ -70,7 +73,10 @@ impl Lab {
 
     /// Takes every step that is ready, once. Whether there was one.
     pub fn step(&mut self, id: StackId) -> bool {
-        let ready = steps(&self.region, id, self.now);
+        let ready = match &mut self.planner {
+            Some(planner) => planner.steps(&self.region, self.now),
+            None => steps(&self.region, id, self.now),
+        };
         let any = !ready.is_empty();
         for step in ready {
             if self.crashing {
