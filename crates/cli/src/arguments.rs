@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use atoll_daemon::options::{Auth, DEFAULT_LISTEN, DataPlane};
+use atoll_lens::Protocol;
 use atoll_model::RegionName;
 use clap::{Args, Parser, Subcommand};
 
@@ -30,6 +31,10 @@ pub enum Command {
     Status(Status),
     /// Run a command inside an instance, or on the internet side.
     Exec(Exec),
+    /// Show hop by hop what would become of a packet, and of its answer, and by which rules.
+    Trace(Trace),
+    /// Show what was dropped lately, where and by which rule.
+    Drops(Drops),
     /// Print shell exports: eval "$(atoll env)".
     Env(Env),
     /// Call one operation of AWS's API and print its XML: atoll api DescribeVpcs Filter.1.Name=state …
@@ -53,6 +58,9 @@ pub struct Serve {
     /// What carries packets: userspace, or none (the API alone).
     #[arg(long, value_name = "userspace|none", default_value_t = DataPlane::Userspace)]
     pub data_plane: DataPlane,
+    /// Leave the terminal that this was started from: how `atoll up` starts a daemon.
+    #[arg(long, hide = true)]
+    pub detached: bool,
     /// A region to serve; may be given several times, the first is the default one.
     #[arg(long = "region", value_name = "R", default_values_t = [RegionName::DEFAULT])]
     pub regions: Vec<RegionName>,
@@ -105,6 +113,38 @@ pub struct Exec {
 }
 
 #[derive(Debug, Args)]
+pub struct Trace {
+    /// An instance, an interface, an address or `internet`.
+    #[arg(value_name = "FROM")]
+    pub from: String,
+    /// Likewise.
+    #[arg(value_name = "TO")]
+    pub to: String,
+    /// The protocol.
+    #[arg(long, value_name = "tcp|udp|icmp", default_value = "tcp", value_parser = protocol)]
+    pub proto: Protocol,
+    /// The destination port, for tcp and udp.
+    #[arg(long, value_name = "N", default_value_t = 80)]
+    pub port: u16,
+    /// The source port, for tcp and udp.
+    #[arg(long, value_name = "N", default_value_t = 49152)]
+    pub source_port: u16,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Drops {
+    /// The latest so many.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub limit: u32,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct Env {
     /// As JSON.
     #[arg(long)]
@@ -122,6 +162,15 @@ pub struct Api {
     /// The region; default: the daemon's first.
     #[arg(long, value_name = "R")]
     pub region: Option<RegionName>,
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    match text {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        "icmp" => Ok(Protocol::Icmp),
+        other => Err(format!("{other:?} is not one of: tcp, udp, icmp")),
+    }
 }
 
 fn parameter(text: &str) -> Result<(String, String), String> {

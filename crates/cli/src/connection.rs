@@ -204,20 +204,17 @@ fn credential(key: &str, secret: String) -> Option<Credential> {
 
 fn spawn(log: &std::path::Path) -> std::io::Result<Child> {
     use std::os::unix::fs::OpenOptionsExt;
-    use std::os::unix::process::CommandExt;
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(log)?;
     std::process::Command::new(std::env::current_exe()?)
-        .arg("serve")
+        .args(["serve", "--detached"])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .current_dir("/")
-        // A group of its own: Ctrl-C in this terminal is not meant for it.
-        .process_group(0)
         .spawn()
 }
 

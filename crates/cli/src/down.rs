@@ -55,9 +55,8 @@ fn everything(connection: &Connection) -> Outcome {
     match connection.ask(&Request::Status) {
         Ok(Reply::Status(status)) => {
             connection.ask(&Request::DownAll)?;
-            let process = Path::new("/proc").join(status.pid.to_string());
             let deadline = Instant::now() + GONE;
-            while process.exists() {
+            while runs(status.pid) {
                 if Instant::now() > deadline {
                     return Err(format!("the daemon, process {}, does not end", status.pid).into());
                 }
@@ -75,4 +74,13 @@ fn everything(connection: &Connection) -> Outcome {
     }
     eprintln!("everything is down");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a process runs; one that ended and that nobody has reaped does not.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| {
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    })
 }

@@ -11,6 +11,7 @@ mod arguments;
 mod call;
 mod connection;
 mod down;
+mod drops;
 mod env;
 mod events;
 mod exec;
@@ -18,6 +19,7 @@ mod serve;
 mod stack;
 mod status;
 mod table;
+mod trace;
 mod up;
 mod xml;
 
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         Command::Down(arguments) => down::run(endpoint, arguments),
         Command::Status(arguments) => status::run(endpoint, arguments),
         Command::Exec(arguments) => exec::run(endpoint, arguments),
+        Command::Trace(arguments) => trace::run(endpoint, arguments),
+        Command::Drops(arguments) => drops::run(endpoint, arguments),
         Command::Env(arguments) => env::run(endpoint, arguments),
         Command::Api(arguments) => call::run(endpoint, arguments),
     };

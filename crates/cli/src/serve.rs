@@ -1,5 +1,6 @@
 //! `atoll serve`.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use atoll_daemon::options::{Auth, Data};
@@ -14,6 +15,10 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    if arguments.detached {
+        // Ctrl-C and hang-ups of the terminal are not meant for it.
+        rustix::process::setsid()?;
+    }
     let data = match (arguments.ephemeral, arguments.data_dir) {
         (true, _) => Data::Ephemeral,
         (false, Some(directory)) => Data::Directory(directory),
@@ -34,13 +39,19 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
             .iter()
             .map(|region| region.name().to_string())
             .collect();
-        println!("atoll serves {} at {}", regions.join(", "), daemon.endpoint_url());
+        let mut said = format!(
+            "atoll serves {} at {}\n",
+            regions.join(", "),
+            daemon.endpoint_url()
+        );
         if auth == Auth::SigV4 {
-            println!(
-                "to call it: eval \"$(atoll env --endpoint {})\"",
+            said += &format!(
+                "to call it: eval \"$(atoll env --endpoint {})\"\n",
                 daemon.endpoint_url()
             );
         }
+        // Nobody has to listen.
+        let _ = std::io::stdout().write_all(said.as_bytes());
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,57 +3,23 @@
 use std::process::ExitCode;
 
 use atoll_daemon::control::protocol::{Reply, Request, Status};
-use serde::Serialize;
 
 use crate::connection::{Connection, ConnectionError};
-use crate::{Outcome, arguments, stack, table};
-
-#[derive(Serialize)]
-struct Shown {
-    #[serde(flatten)]
-    status: Status,
-    stacks: Vec<ShownStack>,
-}
-
-#[derive(Serialize)]
-struct ShownStack {
-    region: String,
-    name: String,
-    id: String,
-    status: String,
-}
+use crate::{Outcome, arguments, table};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Status) -> Outcome {
-    let connection = Connection::new(endpoint)?;
-    let Reply::Status(status) = connection.ask(&Request::Status)? else {
+    let Reply::Status(status) = Connection::new(endpoint)?.ask(&Request::Status)? else {
         return Err(ConnectionError::Confused.into());
     };
-    let mut stacks = Vec::new();
-    for region in &status.regions {
-        let api = connection.api(Some(region.name.clone()))?;
-        let found = stack::list(&api)?.into_iter();
-        stacks.extend(
-            found
-                .filter(|stack| stack.status != "DELETE_COMPLETE")
-                .map(|stack| ShownStack {
-                    region: region.name.clone(),
-                    name: stack.name,
-                    id: stack.id,
-                    status: stack.status,
-                }),
-        );
-    }
-    let shown = Shown { status, stacks };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&shown)?);
+        println!("{}", serde_json::to_string_pretty(&status)?);
     } else {
-        print(&shown);
+        print(&status);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(shown: &Shown) {
-    let status = &shown.status;
+fn print(status: &Status) {
     println!(
         "endpoint    {}  (auth {}, data plane {})",
         status.endpoint, status.auth, status.data_plane
@@ -64,12 +30,22 @@ fn print(shown: &Shown) {
     );
     let regions: Vec<&str> = status.regions.iter().map(|region| region.name.as_str()).collect();
     println!("regions     {}", regions.join(", "));
-    if !shown.stacks.is_empty() {
-        let rows = shown
-            .stacks
-            .iter()
-            .map(|stack| vec![stack.name.clone(), stack.region.clone(), stack.status.clone()]);
-        println!("{}", table::of(&["Stack", "Region", "Status"], rows));
+    let stacks = status
+        .regions
+        .iter()
+        .flat_map(|region| region.stacks.iter().map(move |stack| (region, stack)));
+    let rows: Vec<Vec<String>> = stacks
+        .map(|(region, stack)| {
+            vec![
+                stack.name.clone(),
+                region.name.clone(),
+                stack.status.clone(),
+                stack.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        println!("{}", table::of(&["Stack", "Region", "Status", "Reason"], rows));
     }
     let list = |addresses: &[std::net::IpAddr]| {
         addresses

@@ -9,11 +9,13 @@ use atoll_access::{AccessKey, Credential};
 use atoll_api::backend::BoxFuture;
 use atoll_api::{ApiError, Backend, Submission};
 use atoll_instance::Host;
+use atoll_model::stack::Stack;
 use atoll_model::{Instance, InstanceId, InstanceState, NetworkInterface, RegionName, Row, Timestamp};
+use atoll_plane::Plane;
 use atoll_region::Region;
 use tokio::sync::{Notify, watch};
 
-use crate::control::protocol::{Env, InstanceStatus, RegionStatus, Status};
+use crate::control::protocol::{Env, InstanceStatus, RegionStatus, StackStatus, Status};
 use crate::entropy;
 use crate::options::{Auth, DataPlane};
 use crate::reconcile::hosted::Reports;
@@ -30,14 +32,16 @@ pub struct Daemon {
     pub(crate) regions: Vec<RegionHandle>,
     /// This host's instances; `None` without a data plane.
     pub(crate) host: Option<Host>,
+    /// What carries packets; `None` without a data plane.
+    pub(crate) plane: Option<Plane>,
     /// What the holder reports of them.
     pub(crate) reports: watch::Sender<Reports>,
     /// Ends the daemon.
     pub(crate) stop: Notify,
     /// Everything is being ended.
     pub(crate) going_down: AtomicBool,
-    /// Why the holder ended, if it did unasked.
-    pub(crate) holder_ended: OnceLock<String>,
+    /// Why it cannot go on, if it cannot.
+    pub(crate) broken: OnceLock<String>,
 }
 
 impl Daemon {
@@ -111,16 +115,9 @@ impl Daemon {
         Ok(())
     }
 
-    /// The instances that a name means: an id, or a `Name` tag.
-    pub(crate) fn instances_named(&self, name: &str) -> Vec<Arc<Instance>> {
-        let mut found = Vec::new();
-        for handle in &self.regions {
-            let region = handle.current();
-            found.extend(instances(&region).filter(|instance| {
-                instance.id.to_string() == name || name_tag(instance).as_deref() == Some(name)
-            }));
-        }
-        found
+    /// Every region as it is now.
+    pub(crate) fn current(&self) -> Vec<Arc<Region>> {
+        self.regions.iter().map(RegionHandle::current).collect()
     }
 }
 
@@ -141,13 +138,26 @@ fn region_status(region: &Region) -> RegionStatus {
         Row::Vpc(vpc) => Some(vpc.id.to_string()),
         _ => None,
     });
+    let stacks = region
+        .all::<Stack>()
+        .filter(|stack| stack.status != atoll_model::stack::StackStatus::DeleteComplete);
     RegionStatus {
         name: region.name().to_string(),
         revision: region.revision().0,
+        stacks: stacks.map(|stack| stack_status(stack)).collect(),
         vpcs: vpcs.collect(),
         instances: instances(region)
             .map(|instance| instance_status(region, &instance))
             .collect(),
+    }
+}
+
+fn stack_status(stack: &Stack) -> StackStatus {
+    StackStatus {
+        name: stack.name.clone(),
+        id: stack.arn(),
+        status: stack.status.to_string(),
+        reason: stack.status_reason.clone(),
     }
 }
 

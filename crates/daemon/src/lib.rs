@@ -2,6 +2,8 @@
 //!
 //! - `writer.rs` and `region_handle.rs`: one writer a region, durable before it is seen.
 //! - `serve.rs`: from options to a daemon that serves; `daemon.rs`: what the process shares.
+//! - `packets.rs`: traces and drops.
+//! - `reconcile/`: what ought to be against what is: instances, ports, stacks.
 //! - `control/`: what is not AWS's API, over a socket of the owner's.
 //! - `places.rs`, `credentials.rs`, `pools.rs`: what lies where on the disk.
 //! - `entropy.rs`: the clock and the random numbers that the deciding rooms are given.
@@ -15,6 +17,7 @@ pub mod credentials;
 mod daemon;
 pub mod entropy;
 pub mod options;
+mod packets;
 pub mod places;
 mod pools;
 pub mod reconcile;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use atoll_model::{AccountId, RegionName};
@@ -14,6 +15,9 @@ use crate::writer::{Job, MAX_BATCH, Published, Step, Writer};
 
 /// Commands that may wait for the writer; more are refused as AWS throttles.
 const QUEUE: usize = 1024;
+/// How long an answer waits for the data plane, which has a revision within microseconds; a command is not
+/// refused because it lags.
+const IN_EFFECT: Duration = Duration::from_secs(2);
 /// Revisions a follower may be behind before it starts again from the current region.
 const FOLLOWED: usize = 1024;
 
@@ -27,6 +31,8 @@ struct Shared {
     latest: watch::Sender<Arc<Region>>,
     published: broadcast::Sender<Arc<Published>>,
     jobs: SyncSender<Message>,
+    /// The revision that the data plane has; `None` without one.
+    in_effect: watch::Sender<Option<u64>>,
 }
 
 enum Message {
@@ -65,6 +71,7 @@ impl RegionHandle {
             latest: watch::Sender::new(region),
             published: broadcast::Sender::new(FOLLOWED),
             jobs,
+            in_effect: watch::Sender::new(None),
         });
         let weak = Arc::downgrade(&shared);
         let thread = std::thread::Builder::new()
@@ -135,6 +142,29 @@ impl RegionHandle {
         }
     }
 
+    /// From now on an answer also waits until the data plane has the revision: it says so by
+    /// [`RegionHandle::now_in_effect`].
+    pub fn expect_in_effect(&self) {
+        self.0
+            .in_effect
+            .send_if_modified(|at| at.is_none() && at.replace(0).is_none());
+    }
+
+    /// The data plane has this revision.
+    pub fn now_in_effect(&self, revision: u64) {
+        self.0.in_effect.send_replace(Some(revision));
+    }
+
+    /// Waits until the data plane, if there is one, has what is durable now.
+    pub async fn in_effect(&self) {
+        let durable = self.current().revision().0;
+        let mut at = self.0.in_effect.subscribe();
+        let caught_up = at.wait_for(|at| at.is_none_or(|at| at >= durable));
+        if tokio::time::timeout(IN_EFFECT, caught_up).await.is_err() {
+            tracing::warn!(region = %self.0.name, durable, "the data plane lags");
+        }
+    }
+
     /// Ends the writer after what was sent before; later commands are refused. Blocks while the queue is full.
     pub fn end(&self) {
         let _ = self.0.jobs.send(Message::End);
@@ -153,12 +183,16 @@ impl RegionHandle {
         self.submit(entropy::context(account)?, command, move |reply| {
             let _ = sender.send(reply);
         });
-        receiver.await.unwrap_or_else(|_| {
+        let reply = receiver.await.unwrap_or_else(|_| {
             Err(Error::new(
                 "Unavailable",
                 "The region did not take the request: too many wait, or it failed inside. Try again.",
             ))
-        })
+        });
+        if reply.is_ok() {
+            self.in_effect().await;
+        }
+        reply
     }
 }
 

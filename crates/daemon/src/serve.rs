@@ -16,6 +16,10 @@ use std::time::Duration;
 
 use atoll_api::Api;
 use atoll_instance::Host;
+use atoll_model::AccountId;
+use atoll_model::row::Revision;
+use atoll_plane::{Plane, PlaneConfig, PlaneError};
+use atoll_region::vpc::CreateDefaultVpc;
 use atoll_store::{Embedded, Memory, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -71,9 +75,20 @@ pub enum ServeError {
     /// Instances cannot run here.
     #[error("{0}")]
     Host(#[from] atoll_instance::Error),
-    /// The holder ended, and with it every instance.
-    #[error("the holder of the instances ended: {0}; start again to start them anew")]
-    HolderEnded(String),
+    /// The data plane cannot start.
+    #[error(transparent)]
+    Plane(#[from] PlaneError),
+    /// What packets or instances need ended unasked.
+    #[error("{0}; start again: instances that still run are adopted")]
+    Broken(String),
+    /// A new region's default VPC could not be made.
+    #[error("the default VPC of {region}: {why}")]
+    DefaultVpc {
+        /// The region.
+        region: String,
+        /// What was wrong.
+        why: atoll_region::Error,
+    },
     /// A region was named twice, or none.
     #[error("{0}")]
     Regions(String),
@@ -263,9 +278,19 @@ impl Opened {
             })?;
             let (handle, thread) =
                 RegionHandle::start(writer).map_err(system(format!("start the writer of {name}")))?;
+            if handle.current().revision() == Revision(0) {
+                // As on AWS, each region of a new account has a default VPC. One that is deleted stays so.
+                let made = handle.apply(AccountId::DEFAULT, CreateDefaultVpc).await;
+                made.map_err(|why| ServeError::DefaultVpc { region: name, why })?;
+            }
             regions.push(handle);
             writers.push(thread);
         }
+        // The namespace was entered when this was opened, so every thread stands in it.
+        let plane = match &self.host {
+            Some(_) => Some(Plane::start(PlaneConfig::HOST)?),
+            None => None,
+        };
         let daemon = Arc::new(Daemon {
             endpoint: self.endpoint,
             auth: self.options.auth,
@@ -275,9 +300,10 @@ impl Opened {
             regions,
             reports: tokio::sync::watch::Sender::new(Default::default()),
             host: self.host.clone(),
+            plane,
             stop: Notify::new(),
             going_down: AtomicBool::new(false),
-            holder_ended: OnceLock::new(),
+            broken: OnceLock::new(),
         });
         let reconcilers = start_reconcilers(&daemon);
         let auth = match self.options.auth {
@@ -325,8 +351,8 @@ impl Opened {
             }
             let daemon = running.daemon.clone();
             running.stop().await;
-            match daemon.holder_ended.get() {
-                Some(reason) => Err(ServeError::HolderEnded(reason.clone())),
+            match daemon.broken.get() {
+                Some(reason) => Err(ServeError::Broken(reason.clone())),
                 None => Ok(()),
             }
         });
@@ -339,25 +365,57 @@ fn start_reconcilers(daemon: &Arc<Daemon>) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     for region in daemon.handles() {
         tasks.push(tokio::spawn(reconcile::nat_gateway::run(region.clone())));
+        tasks.push(tokio::spawn(reconcile::stack::run(region.clone())));
         tasks.push(tokio::spawn(reconcile::tick::run(region.clone())));
         if daemon.host.is_none() {
             tasks.push(tokio::spawn(reconcile::unhosted::run(region.clone())));
         }
+        if let Some(plane) = &daemon.plane {
+            region.expect_in_effect();
+            let rows = reconcile::plane::run_rows(plane.clone(), region.clone());
+            tasks.push(tokio::spawn(watched(
+                daemon.clone(),
+                "the data plane ended",
+                rows,
+            )));
+        }
+    }
+    if let Some(plane) = &daemon.plane {
+        let ports = reconcile::plane::run_ports(plane.clone(), daemon.reports.subscribe());
+        tasks.push(tokio::spawn(watched(
+            daemon.clone(),
+            "the data plane ended",
+            ports,
+        )));
     }
     if let Some(host) = &daemon.host {
-        let (host, regions, daemon) = (host.clone(), daemon.regions.clone(), daemon.clone());
-        tasks.push(tokio::spawn(async move {
-            let reason = reconcile::hosted::run(host, regions, daemon.reports.clone()).await;
-            if daemon.going_down.load(Ordering::SeqCst) {
-                return;
-            }
-            // The namespace that this process stands in is gone with the holder: only a new process helps.
-            tracing::error!(reason, "the holder ended");
-            let _ = daemon.holder_ended.set(reason);
-            daemon.stop.notify_one();
-        }));
+        let (regions, reports) = (daemon.regions.clone(), daemon.reports.clone());
+        let signals = reconcile::signal::run(host.clone(), regions.clone(), reports.subscribe());
+        tasks.push(tokio::spawn(signals));
+        let instances = reconcile::hosted::run(host.clone(), regions, reports);
+        // The namespace that this process stands in is gone with the holder: only a new process helps.
+        let ended = watched(daemon.clone(), "the holder of the instances ended", async {
+            Some(instances.await)
+        });
+        tasks.push(tokio::spawn(ended));
     }
     tasks
+}
+
+/// Runs what the daemon cannot go on without; if it ends with a reason, the daemon ends with it.
+async fn watched<E: std::fmt::Display>(
+    daemon: Arc<Daemon>,
+    what: &'static str,
+    running: impl Future<Output = Option<E>>,
+) {
+    let reason = running.await;
+    if let Some(reason) = reason
+        && !daemon.going_down.load(Ordering::SeqCst)
+    {
+        tracing::error!(%reason, "{what}");
+        let _ = daemon.broken.set(format!("{what}: {reason}"));
+        daemon.stop.notify_one();
+    }
 }
 
 struct Signals {
@@ -404,6 +462,9 @@ impl Running {
         for task in self.reconcilers {
             task.abort();
             let _ = task.await;
+        }
+        if let Some(plane) = self.daemon.plane.clone() {
+            let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
         }
         let _ = std::fs::remove_file(&self.control_path);
         let (daemon, writers) = (self.daemon, self.writers);

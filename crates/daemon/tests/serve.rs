@@ -9,7 +9,7 @@ use atoll_access::{Credential, RequestParts, SecretKey, sign};
 use atoll_daemon::control::{client, protocol};
 use atoll_daemon::options::{Auth, Data, DataPlane, Options};
 use atoll_daemon::{Running, ServeError, entropy, open};
-use atoll_model::{AccountId, InternetGateway, RegionName};
+use atoll_model::{AccountId, InternetGateway, RegionName, Vpc};
 use atoll_region::Transaction;
 
 fn options(top: &Path, data: Data) -> Options {
@@ -127,9 +127,10 @@ async fn what_was_acknowledged_is_there_after_a_restart_with_the_same_key() {
     assert_eq!(credential(&running), key);
     let region = running.daemon().region(eu).unwrap().current();
     assert!(region.get::<InternetGateway>(id).is_some());
-    assert_eq!(region.revision().0, 1);
+    assert_eq!(region.revision().0, 2, "the default VPC and the gateway");
+    assert_eq!(region.all::<Vpc>().filter(|vpc| vpc.is_default).count(), 1);
     let other = running.daemon().region(RegionName::DEFAULT).unwrap().current();
-    assert_eq!(other.rows().count(), 0, "regions are apart");
+    assert!(other.get::<InternetGateway>(id).is_none(), "regions are apart");
     running.stop().await;
 }
 
@@ -215,7 +216,7 @@ async fn followers_see_every_delta_once_and_in_order() {
     for write in writes {
         write.await.unwrap();
     }
-    for revision in 1..=50 {
+    for revision in 2..=51 {
         let Followed::Delta(published) = follower.next().await.unwrap() else {
             panic!()
         };

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use atoll_lens::{Query, Trace};
 use serde::{Deserialize, Serialize};
 
 /// The longest request, in bytes.
@@ -18,6 +19,16 @@ pub enum Request {
     Status,
     /// What a shell needs to call the API.
     Env,
+    /// What would become of a packet now, and of its answer.
+    Trace {
+        /// Which packet.
+        query: Query,
+    },
+    /// What was dropped lately.
+    Drops {
+        /// The latest so many.
+        limit: u32,
+    },
     /// Where a command for an instance is to be sent: by id, `Name` tag or logical id, or `internet`.
     ExecTarget {
         /// The name.
@@ -37,6 +48,13 @@ pub enum Reply {
     Status(Status),
     /// To [`Request::Env`].
     Env(Env),
+    /// To [`Request::Trace`].
+    Trace(Box<Trace>),
+    /// To [`Request::Drops`]; the oldest first.
+    Drops {
+        /// Each packet, or several alike.
+        drops: Vec<Dropped>,
+    },
     /// To [`Request::ExecTarget`].
     ExecTarget(ExecTarget),
     /// Done.
@@ -72,10 +90,50 @@ pub struct RegionStatus {
     pub name: String,
     /// How many changes it has seen.
     pub revision: u64,
+    /// Its stacks, those deleted left out.
+    pub stacks: Vec<StackStatus>,
     /// Its VPCs' ids.
     pub vpcs: Vec<String>,
     /// Its instances, those terminated left out.
     pub instances: Vec<InstanceStatus>,
+}
+
+/// A stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackStatus {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    pub id: String,
+    /// Its status, in CloudFormation's words.
+    pub status: String,
+    /// Why, when it failed.
+    pub reason: Option<String>,
+}
+
+/// A packet that the data plane dropped, or several alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// When the latest one was, as EC2 prints it.
+    pub time: String,
+    /// How many.
+    pub count: u64,
+    /// The check that dropped it.
+    pub stage: String,
+    /// The component's kind, in kebab case.
+    pub kind: String,
+    /// The component.
+    pub at: String,
+    /// Its rule, where one decided.
+    pub rule: Option<String>,
+    /// The port it came in by: an interface's id, or `internet`.
+    pub from: String,
+    /// `tcp`, `udp`, `icmp`, `icmpv6` or the protocol's number.
+    pub protocol: Option<String>,
+    /// Source, with its port.
+    pub source: Option<String>,
+    /// Destination, with its port.
+    pub destination: Option<String>,
 }
 
 /// An instance.

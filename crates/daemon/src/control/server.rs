@@ -82,6 +82,14 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
     match request {
         Request::Status => Reply::Status(daemon.status()),
         Request::Env => Reply::Env(daemon.env()),
+        Request::Trace { query } => match daemon.trace(query).await {
+            Ok(trace) => Reply::Trace(Box::new(trace)),
+            Err(message) => refused(message),
+        },
+        Request::Drops { limit } => match daemon.drops(limit).await {
+            Ok(drops) => Reply::Drops { drops },
+            Err(message) => refused(message),
+        },
         Request::ExecTarget { name } => exec_target(daemon, &name),
         Request::Shutdown => {
             daemon.stop.notify_one();
@@ -110,18 +118,8 @@ fn exec_target(daemon: &Daemon, name: &str) -> Reply {
     if name == "internet" {
         return target(name.to_owned());
     }
-    match daemon.instances_named(name).as_slice() {
-        [] => refused(format!(
-            "no instance has the id, Name tag or logical id {name:?}; `atoll status` lists them"
-        )),
-        [instance] => target(instance.id.to_string()),
-        several => {
-            let ids: Vec<String> = several.iter().map(|instance| instance.id.to_string()).collect();
-            refused(format!(
-                "{name:?} names {} instances; use an id: {}",
-                several.len(),
-                ids.join(", ")
-            ))
-        }
+    match atoll_lens::find_instance(&daemon.current(), name) {
+        Ok(instance) => target(instance.id.to_string()),
+        Err(error) => refused(error.to_string()),
     }
 }

@@ -19,6 +19,8 @@ pub const ROUTER_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 pub const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// Its MAC address. The second octet is 2: neither an interface's nor a subnet router's.
 pub const MAC: [u8; 6] = [0x02, 0x02, 0, 0, 0, 0x0a];
+/// The data plane's MAC address on that link.
+pub const ROUTER_MAC: [u8; 6] = [0x02, 0x02, 0, 0, 0, 0x01];
 /// Through an internet gateway, in bytes (semantics 76).
 pub const MTU: u32 = 1500;
 

@@ -3,11 +3,16 @@
 //!
 //! `instance.rs` decides what an instance needs, purely; `hosted.rs` does it on this host;
 //! `internet.rs` says what is outside.
+//! `plane.rs` keeps the data plane's copy of rows and ports; `stack.rs` steps stacks and `signal.rs` brings
+//! them what instances signal;
 //! `nat_gateway.rs` and `tick.rs` are small ones of their own.
 
 pub(crate) mod hosted;
 pub mod instance;
 pub mod internet;
 pub(crate) mod nat_gateway;
+pub(crate) mod plane;
+pub(crate) mod signal;
+pub(crate) mod stack;
 pub(crate) mod tick;
 pub(crate) mod unhosted;
