@@ -52,6 +52,7 @@ impl Surroundings for Here<'_> {
             "AWS::EC2::Instance::Id" => Some(
                 region
                     .list::<Instance>(account)
+                    .filter(|row| row.state != atoll_model::InstanceState::Terminated)
                     .map(|row| row.id.to_string())
                     .collect(),
             ),

@@ -236,9 +236,9 @@ fn specific(
     surroundings: &dyn Surroundings,
     region: &str,
 ) -> Result<(), TemplateError> {
-    let broken = |what: String| {
+    let missing = || {
         Err(TemplateError::Parameter(format!(
-            "Parameter validation failed: {what} for parameter name {name}"
+            "Parameter validation failed: parameter value {item} for parameter name {name} does not exist"
         )))
     };
     match kind.element.as_str() {
@@ -255,16 +255,47 @@ fn specific(
             {
                 Ok(())
             } else {
-                broken(format!("parameter value {item} does not exist"))
+                missing()
             }
         }
         element => match SPECIFIC.iter().find(|(known, _)| *known == element) {
-            Some((_, prefix)) if item.is_empty() || !item.starts_with(prefix) => {
-                broken(format!("parameter value {item} does not exist"))
-            }
+            Some((_, prefix)) if item.is_empty() || !item.starts_with(prefix) => missing(),
             _ => Ok(()),
         },
     }
+}
+
+/// Whether the objects that parameters name exist. Of images any id will do, since each stands for the default
+/// one; types whose objects cannot be listed are not asked about.
+///
+/// # Errors
+/// The first one that does not.
+pub fn exist(
+    parameters: &BTreeMap<String, Resolved>,
+    surroundings: &dyn Surroundings,
+) -> Result<(), TemplateError> {
+    for (name, resolved) in parameters {
+        let kind = resolved.element_type.as_str();
+        if kind == "AWS::EC2::Image::Id" {
+            continue;
+        }
+        let Some(all) = surroundings.all(kind) else {
+            continue;
+        };
+        let one = resolved.value.text();
+        let items = resolved
+            .value
+            .list()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Value::text);
+        if let Some(missing) = one.into_iter().chain(items).find(|item| !all.contains(item)) {
+            return Err(TemplateError::Parameter(format!(
+                "Parameter validation failed: parameter value {missing} for parameter name {name} does not exist"
+            )));
+        }
+    }
+    Ok(())
 }
 
 struct Constraints {

@@ -82,12 +82,13 @@ impl Plan {
         surroundings: &dyn Surroundings,
     ) -> Result<Self, TemplateError> {
         let plan = Self::again(template, given, pseudo, surroundings)?;
+        parameter::exist(&plan.parameters, surroundings)?;
         rule::check_rules(&plan.template, &plan.parameters, &plan.pseudo, surroundings)?;
         Ok(plan)
     }
 
-    /// Plans what was planned before, with the same parameters. The `Rules`, which look at objects that may
-    /// have changed since, are not asked again.
+    /// Plans what was planned before, with the same parameters. Objects that parameters name and
+    /// the `Rules` may have changed since; they are not asked again.
     ///
     /// # Errors
     /// As [`Plan::new`].

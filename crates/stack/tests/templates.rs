@@ -464,7 +464,7 @@ fn functions_have_the_documented_values() {
 fn rules_look_objects_up() {
     let rule = |assert: &str| {
         let rules = format!(
-            "Parameters: {{Vpc: {{Type: 'AWS::EC2::VPC::Id', Default: vpc-11111111}}, Vpcs: {{Type: 'List<AWS::EC2::VPC::Id>', Default: 'vpc-11111111,vpc-33333333'}}}}\nRules: {{R: {{Assertions: [{{Assert: {assert}, AssertDescription: so}}]}}}}"
+            "Parameters: {{Vpc: {{Type: 'AWS::EC2::VPC::Id', Default: vpc-11111111}}, Vpcs: {{Type: CommaDelimitedList, Default: 'vpc-11111111,vpc-33333333'}}}}\nRules: {{R: {{Assertions: [{{Assert: {assert}, AssertDescription: so}}]}}}}"
         );
         plan(&with(&rules, "G: {Type: 'AWS::EC2::InternetGateway'}"), &[]).map(|_| ())
     };
@@ -485,6 +485,29 @@ fn rules_look_objects_up() {
                 "{assert}: {e}"
             ),
         }
+    }
+}
+
+#[test]
+fn what_a_parameter_names_must_exist() {
+    let sections = "Parameters: {Vpc: {Type: 'AWS::EC2::VPC::Id'}, Image: {Type: 'AWS::EC2::Image::Id', Default: ami-87654321}, Zones: {Type: 'List<AWS::EC2::AvailabilityZone::Name>', Default: 'us-east-1a,us-east-1b'}}";
+    let text = with(sections, "G: {Type: 'AWS::EC2::InternetGateway'}");
+    assert!(plan(&text, &[("Vpc", "vpc-11111111")]).is_ok());
+    for (name, value) in [
+        ("Vpc", "vpc-33333333"),
+        ("Vpc", "subnet-11111111"),
+        ("Zones", "us-east-1a,eu-west-1a"),
+    ] {
+        let e = plan(
+            &text,
+            &[("Vpc", "vpc-11111111"), (name, value)][usize::from(name == "Vpc")..],
+        )
+        .unwrap_err();
+        let missing = value.rsplit(',').next().unwrap();
+        let wanted = format!(
+            "Parameter validation failed: parameter value {missing} for parameter name {name} does not exist"
+        );
+        assert_eq!(e.to_string(), wanted);
     }
 }
 
