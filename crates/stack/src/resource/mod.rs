@@ -54,6 +54,11 @@ const TYPES: &[&ResourceType] = &[
     &placeholder::LAMBDA_FUNCTION,
 ];
 
+/// Every type, and the families of which any member is a placeholder.
+pub fn types() -> impl Iterator<Item = &'static ResourceType> {
+    TYPES.iter().copied().chain(placeholder::FAMILIES)
+}
+
 /// The declaration of a type, or `None` if there is no such type here.
 pub fn find(type_name: &str) -> Option<&'static ResourceType> {
     TYPES

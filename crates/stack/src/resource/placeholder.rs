@@ -134,7 +134,7 @@ pub const LAMBDA_FUNCTION: ResourceType = ResourceType {
 };
 
 /// Families outside a VPC: any type, any properties, any attribute.
-const FAMILIES: &[ResourceType] = &[
+pub(crate) const FAMILIES: &[ResourceType] = &[
     ResourceType {
         name: "AWS::IAM::",
         properties: ANYTHING,
