@@ -91,11 +91,11 @@ fn is_burstable(kind: &InstanceType) -> bool {
 }
 
 fn is_current(kind: &InstanceType) -> bool {
-    family(kind) != "t1"
+    !matches!(family(kind), "t1" | "m1" | "m2" | "m3" | "c1" | "c3" | "r3")
 }
 
 fn hypervisor(kind: &InstanceType) -> &'static str {
-    if matches!(family(kind), "t1" | "t2") {
+    if !is_current(kind) || matches!(family(kind), "t2" | "m4" | "c4" | "r4") {
         "xen"
     } else {
         "nitro"
