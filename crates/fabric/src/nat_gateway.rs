@@ -26,6 +26,13 @@ pub(crate) struct NatPart {
     pub(crate) addresses: Box<[Ipv4Addr]>,
 }
 
+impl NatPart {
+    /// Whether an address is one that the gateway translates to.
+    pub(crate) fn has(&self, addr: IpAddr) -> bool {
+        self.addresses.iter().any(|own| IpAddr::V4(*own) == addr)
+    }
+}
+
 impl Fabric {
     pub(crate) fn put_nat_gateway(&mut self, row: &Arc<NatGateway>, changed: &mut Changed) {
         let part = match (row.state, row.eni) {

@@ -245,7 +245,13 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                     return Err(self.halt(Stage::BlackholeRoute, place_of(leg.to), None));
                 };
                 self.enter_subnet(subnet, &leg)?;
-                self.leave_by_nat_gateway(id, part).map(Arrival::Onward)
+                // An answer to the gateway's own address may come by a route to the gateway too: where a subnet's
+                // local route is led to it (semantics 6).
+                if part.has(self.packet.dst) {
+                    self.enter_by_nat_gateway(id, part).map(Arrival::Onward)
+                } else {
+                    self.leave_by_nat_gateway(id, part).map(Arrival::Onward)
+                }
             }
             Destination::InternetGateway(id) => self.leave_by_internet_gateway(id, &leg).map(Arrival::Onward),
             Destination::EgressOnlyGateway(id) => self.leave_by_egress_only_gateway(id).map(Arrival::Onward),
