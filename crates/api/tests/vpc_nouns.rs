@@ -731,6 +731,15 @@ fn acls_show_their_rules_with_the_final_deny() {
             "NetworkAclEntryAlreadyExists",
         ),
         (put(create, "200", "Protocol=-1"), "MissingParameter"),
+        // semantics 34: neither groups nor prefix lists.
+        (
+            put(create, "200", "Protocol=-1&GroupId=sg-12345678"),
+            "UnknownParameter",
+        ),
+        (
+            put(create, "200", "Protocol=-1&PrefixListId=pl-12345678"),
+            "UnknownParameter",
+        ),
         (
             put(create, "200", "Protocol=tcp&CidrBlock=0.0.0.0/0"),
             "MissingParameter",
@@ -798,4 +807,77 @@ fn acls_show_their_rules_with_the_final_deny() {
     assert!(elements(&left, "portRange").is_empty());
     ok(&memory, &format!("Action=DeleteSubnet&SubnetId={web}"));
     ok(&memory, &format!("Action=DeleteNetworkAcl&NetworkAclId={acl}"));
+}
+
+#[test]
+fn a_route_to_an_instance_shows_its_interface_and_it() {
+    let memory = Memory::new();
+    let id = vpc(&memory, "");
+    let web = subnet(&memory, &id, "10.0.0.0/24");
+    let launch = format!("Action=RunInstances&ImageId=ami-12345678&MinCount=1&MaxCount=1&SubnetId={web}");
+    let launched = ok(&memory, &launch);
+    let (instance, eni) = (
+        first(&launched, "instanceId"),
+        first(&launched, "networkInterfaceId"),
+    );
+    let table = first(
+        &ok(&memory, &format!("Action=CreateRouteTable&VpcId={id}")),
+        "routeTableId",
+    );
+    ok(
+        &memory,
+        &format!(
+            "Action=CreateRoute&RouteTableId={table}&DestinationCidrBlock=0.0.0.0/0&InstanceId={instance}"
+        ),
+    );
+    let found = ok(
+        &memory,
+        &format!(
+            "Action=DescribeRouteTables{}",
+            filter("route.instance-id", &instance)
+        ),
+    );
+    assert_eq!(first(&found, "routeTableId"), table);
+    assert_eq!(first(&found, "networkInterfaceId"), eni);
+    assert_eq!(first(&found, "instanceOwnerId"), "123456789012");
+    // It does not run yet.
+    assert_eq!(first(&found, "state"), "blackhole");
+}
+
+#[test]
+fn a_public_nat_gateway_holds_its_address() {
+    let memory = Memory::new();
+    let id = vpc(&memory, "");
+    let public = subnet(&memory, &id, "10.0.0.0/24");
+    let igw = first(&ok(&memory, "Action=CreateInternetGateway"), "internetGatewayId");
+    ok(
+        &memory,
+        &format!("Action=AttachInternetGateway&InternetGatewayId={igw}&VpcId={id}"),
+    );
+    let allocated = ok(&memory, "Action=AllocateAddress&Domain=vpc");
+    let (allocation, address) = (first(&allocated, "allocationId"), first(&allocated, "publicIp"));
+    let make = format!("Action=CreateNatGateway&SubnetId={public}&AllocationId={allocation}&ClientToken=n");
+    let made = ok(&memory, &make);
+    assert_eq!(first(&made, "publicIp"), address);
+    assert_eq!(first(&made, "connectivityType"), "public");
+    let again = ok(&memory, &make);
+    assert_eq!(first(&again, "natGatewayId"), first(&made, "natGatewayId"));
+    let second = format!("Action=CreateNatGateway&SubnetId={public}&AllocationId={allocation}");
+    assert_eq!(refused(&memory, &second), "Resource.AlreadyAssociated");
+    for query in [
+        format!("Action=DetachInternetGateway&InternetGatewayId={igw}&VpcId={id}"),
+        format!("Action=DeleteSubnet&SubnetId={public}"),
+        format!("Action=DeleteVpc&VpcId={id}"),
+    ] {
+        assert_eq!(refused(&memory, &query), "DependencyViolation", "{query}");
+    }
+    let listed = ok(
+        &memory,
+        &format!("Action=DescribeAddresses&AllocationId.1={allocation}"),
+    );
+    assert_eq!(first(&listed, "associationId"), first(&made, "associationId"));
+    assert_eq!(
+        first(&listed, "networkInterfaceId"),
+        first(&made, "networkInterfaceId")
+    );
 }

@@ -147,6 +147,7 @@ fn cidr_size() {
         // What the API's door does to a block: semantics 32.
         let block = Prefix::parse_canonical(text(&case["query"], "create_vpc")).unwrap();
         let mut world = World::new();
+        // semantics 53, 57: /16 to /28, nothing link-local.
         let outcome = world.run(create_vpc(&block.to_string()));
         match text(&case, "expected") {
             "ok" | "error" => hold(&case, outcome),

@@ -47,7 +47,8 @@ fn a_public_gateway_lives_and_is_forgotten() {
     let row = world.row::<NatGateway>(gateway).clone();
     assert_eq!(row.state, NatGatewayState::Pending);
     let eni = world.row::<NetworkInterface>(row.eni.unwrap()).clone();
-    assert!(eni.requester_managed && !eni.source_dest_check);
+    // semantics 83: no security group.
+    assert!(eni.requester_managed && !eni.source_dest_check && eni.groups.is_empty());
     let association = world.row::<ElasticIp>(allocation).association.unwrap();
     assert_eq!(Some(association.id), row.addresses[0].association);
     assert_eq!(

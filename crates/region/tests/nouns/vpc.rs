@@ -1,5 +1,9 @@
-use atoll_model::{Direction, InternetGateway, NetworkAcl, RouteTable, SecurityGroup, Subnet, Vpc};
+use atoll_model::{
+    CidrAssociation, CidrState, Direction, InternetGateway, NetworkAcl, RouteTable, SecurityGroup, Subnet,
+    Vpc,
+};
 use atoll_net::Prefix;
+use atoll_region::Transaction;
 use atoll_region::internet_gateway;
 use atoll_region::network_acl::CreateNetworkAcl;
 use atoll_region::route_table::CreateRouteTable;
@@ -262,4 +266,35 @@ fn a_block_enters_as_many_tables_as_a_vpc_may_have() {
     );
     let association = added.id;
     world.run(DisassociateVpcCidrBlock { association }).unwrap();
+}
+
+#[test]
+fn only_a_block_that_is_associated_counts() {
+    let mut world = World::new();
+    let vpc = world.vpc("10.0.0.0/16");
+    world
+        .run(move |tx: &mut Transaction| {
+            let id = tx.fresh();
+            tx.update::<Vpc>(vpc, |vpc| {
+                vpc.cidrs.push(CidrAssociation {
+                    id,
+                    block: prefix("10.5.0.0/16"),
+                    state: CidrState::Disassociated,
+                });
+            })
+        })
+        .unwrap();
+    // semantics 59
+    assert_eq!(
+        code(world.run(create_subnet(vpc, "10.5.0.0/24"))),
+        "InvalidSubnet.Range"
+    );
+    let table = CreateRouteTable {
+        vpc,
+        client_token: None,
+        tags: Default::default(),
+    };
+    let table = world.run(table).unwrap();
+    assert_eq!(world.row::<RouteTable>(table).routes.len(), 1);
+    assert!(!world.row::<Vpc>(vpc).contains("10.5.0.1".parse().unwrap()));
 }
