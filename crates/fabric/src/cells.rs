@@ -6,6 +6,7 @@
 use hashbrown::HashMap;
 
 use crate::component::{Changed, Component, Dependencies};
+use crate::flows::Effects;
 
 /// A cell; the number of its place in [`Cells`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,12 +28,15 @@ impl Cells {
     /// there is no room for another set.
     pub const EVERYTHING: CellId = CellId(0);
 
+    /// The same for answers given for want of a connection: any new connection bumps it too.
+    const EVERY_CONNECTION: CellId = CellId(1);
+
     /// Room for so many sets.
     pub fn new(capacity: usize) -> Cells {
         Cells {
             capacity: capacity.max(1),
-            generations: vec![0],
-            sets: vec![Box::default()],
+            generations: vec![0; 2],
+            sets: vec![Box::default(); 2],
             free: Vec::new(),
             by_set: HashMap::new(),
             by_component: HashMap::new(),
@@ -41,13 +45,18 @@ impl Cells {
 
     /// The cell of a set; a new one when the set is new.
     pub fn intern(&mut self, dependencies: &Dependencies) -> CellId {
+        let shared = if dependencies.wants_connection() {
+            Cells::EVERY_CONNECTION
+        } else {
+            Cells::EVERYTHING
+        };
         if dependencies.is_everything() {
-            return Cells::EVERYTHING;
+            return shared;
         }
         let mut scratch = [Component::default(); Dependencies::MOST];
         let given = dependencies.components();
         let Some(set) = scratch.get_mut(..given.len()) else {
-            return Cells::EVERYTHING;
+            return shared;
         };
         set.copy_from_slice(given);
         set.sort_unstable();
@@ -63,7 +72,7 @@ impl Cells {
             return CellId(*cell);
         }
         if self.by_set.len() >= self.capacity {
-            return Cells::EVERYTHING;
+            return shared;
         }
         let cell = match self.free.pop() {
             Some(cell) => cell,
@@ -92,7 +101,7 @@ impl Cells {
         if changed.is_empty() {
             return Vec::new();
         }
-        let mut bumped = vec![Cells::EVERYTHING];
+        let mut bumped = vec![Cells::EVERYTHING, Cells::EVERY_CONNECTION];
         for component in changed.components() {
             bumped.extend(
                 self.by_component
@@ -112,9 +121,22 @@ impl Cells {
         bumped
     }
 
+    /// Makes every answer stale that was given for want of a connection that these effects begin. To be called
+    /// with all effects that are committed.
+    pub fn begin(&mut self, effects: &Effects) {
+        for component in effects.begun() {
+            let cells = self.by_component.get(&component).into_iter().flatten();
+            for cell in cells.copied().chain([Cells::EVERY_CONNECTION.0]) {
+                if let Some(generation) = self.generations.get_mut(cell as usize) {
+                    *generation = generation.wrapping_add(1);
+                }
+            }
+        }
+    }
+
     /// Forgets every cell but those in use, so that new sets find room; forgotten ones are bumped.
     pub fn retain(&mut self, in_use: impl Fn(CellId) -> bool) {
-        for cell in 1..self.sets.len() as u32 {
+        for cell in 2..self.sets.len() as u32 {
             let set = &self.sets[cell as usize];
             if set.is_empty() || in_use(CellId(cell)) {
                 continue;

@@ -8,7 +8,7 @@ use atoll_model::{
 };
 use atoll_net::Mac;
 
-use crate::flows::Slot;
+use crate::flows::{FlowKey, Mapping, Slot};
 
 /// A component whose meaning may change, or whose absence was consulted: a 64-bit fingerprint of its kind and id.
 ///
@@ -23,10 +23,8 @@ fn mix(state: u64, word: u64) -> u64 {
 }
 
 fn fingerprint(kind: u64, words: [u64; 2], more: u64) -> Component {
-    let state = mix(
-        mix(0x243f_6a88_85a3_08d3 ^ kind, words[0]),
-        words[1].rotate_left(17),
-    );
+    // Each word is mixed before the next one comes: small kinds and small ids must not cancel out.
+    let state = mix(mix(mix(0x243f_6a88_85a3_08d3, kind), words[0]), words[1]);
     Component(mix(state, more ^ 0x1319_8a2e_0370_7344))
 }
 
@@ -34,14 +32,13 @@ fn of_id<I: ResourceId>(kind: u64, id: I) -> Component {
     fingerprint(kind, [id.digits().bits(), 0], 0)
 }
 
+/// IPv4 in its mapped form, which no packet carries as IPv6.
 fn words(addr: IpAddr) -> [u64; 2] {
-    match addr {
-        IpAddr::V4(a) => [u64::from(u32::from(a)), 4],
-        IpAddr::V6(a) => {
-            let bits = u128::from(a);
-            [(bits >> 64) as u64, bits as u64 ^ 6]
-        }
-    }
+    let bits = match addr {
+        IpAddr::V4(a) => u128::from(a.to_ipv6_mapped()),
+        IpAddr::V6(a) => u128::from(a),
+    };
+    [(bits >> 64) as u64, bits as u64]
 }
 
 impl Component {
@@ -110,6 +107,25 @@ impl Component {
         )
     }
 
+    /// One of 16 shares of an owner's connections: an answer given because a connection was not known depends
+    /// on its share, so that answers to a port scan make few cells and a new connection makes few answers stale.
+    pub(crate) fn connection(owner: Slot, key: &FlowKey) -> Component {
+        let ports =
+            u64::from(key.local_port) << 24 | u64::from(key.remote_port) << 8 | u64::from(key.protocol);
+        let ([l0, l1], [r0, r1]) = (words(key.local), words(key.remote));
+        let share = mix(mix(mix(mix(ports, l0), l1), r0), r1) & 15;
+        fingerprint(14, [u64::from(owner.0), share], 0)
+    }
+
+    /// The same of a NAT gateway's mappings, as they are found from outside.
+    pub(crate) fn mapping(gateway: Slot, mapping: &Mapping) -> Component {
+        let ports = u64::from(mapping.outside_port) << 24
+            | u64::from(mapping.remote_port) << 8
+            | u64::from(mapping.protocol);
+        let addresses = u64::from(u32::from(mapping.outside)) << 32 | u64::from(u32::from(mapping.remote));
+        fingerprint(15, [u64::from(gateway.0), mix(ports, addresses) & 15], 0)
+    }
+
     /// The rules of a set of security groups.
     pub(crate) fn group_set(set: Slot) -> Component {
         fingerprint(13, [u64::from(set.0), 0], 0)
@@ -122,6 +138,7 @@ pub struct Dependencies {
     list: [Component; Dependencies::MOST],
     length: u8,
     everything: bool,
+    wants_connection: bool,
 }
 
 impl Default for Dependencies {
@@ -130,6 +147,7 @@ impl Default for Dependencies {
             list: [Component(0); Dependencies::MOST],
             length: 0,
             everything: false,
+            wants_connection: false,
         }
     }
 }
@@ -150,12 +168,24 @@ impl Dependencies {
         }
     }
 
+    /// Adds a connection for want of which the answer is given.
+    pub(crate) fn add_want(&mut self, connection: Component) {
+        self.wants_connection = true;
+        self.add(connection);
+    }
+
+    /// Whether the answer is given for want of a connection.
+    pub(crate) fn wants_connection(&self) -> bool {
+        self.wants_connection
+    }
+
     /// Adds all of another's.
     pub fn extend(&mut self, other: &Dependencies) {
         for component in other.components() {
             self.add(*component);
         }
         self.everything |= other.everything;
+        self.wants_connection |= other.wants_connection;
     }
 
     /// What was consulted, in order, with repetitions.
@@ -217,5 +247,37 @@ impl Changed {
     /// Whether this component changed.
     pub fn contains(&self, component: Component) -> bool {
         self.components.binary_search(&component).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn neighbouring_ids_of_all_kinds_are_different_components() {
+        let mut seen = HashSet::new();
+        for bits in 0..2000u64 {
+            let all = [
+                Component::interface(EniId::new(bits)),
+                Component::subnet(SubnetId::new(bits)),
+                Component::network_acl(NetworkAclId::new(bits)),
+                Component::route_table(RouteTableId::new(bits)),
+                Component::vpc(VpcId::new(bits)),
+                Component::internet_gateway(InternetGatewayId::new(bits)),
+                Component::gateway_of(VpcId::new(bits)),
+                Component::egress_only_gateway(EgressOnlyGatewayId::new(bits)),
+                Component::nat_gateway(NatGatewayId::new(bits)),
+                Component::address(VpcId::new(bits), IpAddr::V4(1.into())),
+                Component::address(VpcId::new(1), IpAddr::V4((bits as u32 + 2).into())),
+                Component::public(IpAddr::V4((bits as u32).into())),
+                Component::public(IpAddr::V6(u128::from(bits).into())),
+                Component::group_set(Slot(bits as u32)),
+            ];
+            for component in all {
+                assert!(seen.insert(component), "{bits}");
+            }
+        }
     }
 }

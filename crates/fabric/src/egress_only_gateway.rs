@@ -135,6 +135,9 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         };
         let known = key.and_then(|key| Some((key, self.tracked(part.slot, &key)?)));
         let Some((key, state)) = known else {
+            if let Some(key) = &key {
+                self.wants(Component::connection(part.slot, key));
+            }
             return Err(self.halt(Stage::EigwInbound, here, None));
         };
         if !self.packet.is_icmp_error() {
@@ -173,6 +176,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                 key,
                 state,
                 timeout: tracking::timeout(key.protocol, state, &timeouts),
+                begins: next.is_none(),
             },
             here,
         )

@@ -8,7 +8,7 @@ use crate::component::{Component, Dependencies};
 use crate::fabric::Fabric;
 use crate::flows::{Effect, Effects, FlowKey, FlowView, Slot, State};
 use crate::network_interface::Interface;
-use crate::outcome::{Drop, MTU_INSIDE};
+use crate::outcome::{Answer, Drop, MTU_INSIDE};
 use crate::packet::Packet;
 use crate::stage::Stage;
 use crate::subnet::SubnetPart;
@@ -54,8 +54,9 @@ impl Leg {
     }
 }
 
-/// Why the way ends early.
-pub(crate) type Halt = Drop;
+/// The way has ended early; why is the journey's `ended`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Halt(());
 
 pub(crate) struct Journey<'a, V: ?Sized, R: ?Sized> {
     pub(crate) fabric: &'a Fabric,
@@ -77,6 +78,8 @@ pub(crate) struct Journey<'a, V: ?Sized, R: ?Sized> {
     pub(crate) hold: u32,
     pub(crate) effects: Effects,
     pub(crate) dependencies: Dependencies,
+    /// Why the way ended early.
+    pub(crate) ended: Option<Drop>,
     /// The interfaces last met: most ways meet the same two several times.
     known: [Option<&'a Interface>; 2],
 }
@@ -104,6 +107,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             hold: HOLD_MOST,
             effects: Effects::default(),
             dependencies: Dependencies::default(),
+            ended: None,
             known: [None; 2],
         }
     }
@@ -111,6 +115,11 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
     #[inline]
     pub(crate) fn depends(&mut self, component: Component) {
         self.dependencies.add(component);
+    }
+
+    /// The answer is given for want of this connection.
+    pub(crate) fn wants(&mut self, connection: Component) {
+        self.dependencies.add_want(connection);
     }
 
     #[inline]
@@ -137,7 +146,8 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             | Stage::NatFragment
             | Stage::NatPortExhausted
             | Stage::TableFull => 0,
-            // Decided for want of a connection, which may begin from the other side.
+            // Decided for want of a connection, which may begin from the other side: the cell tells, this is a
+            // second net.
             Stage::SecurityGroupIngress
             | Stage::SecurityGroupEgress
             | Stage::SecurityGroupEmpty
@@ -146,11 +156,19 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             _ => HOLD_MOST,
         };
         self.hold = self.hold.min(hold);
-        Drop {
+        self.ended = Some(Drop {
             stage,
             at,
             rule,
             answer: None,
+        });
+        Halt(())
+    }
+
+    /// The sender of what has just been dropped is to know.
+    pub(crate) fn tell(&mut self, answer: Option<Answer>) {
+        if let Some(ended) = &mut self.ended {
+            ended.answer = answer;
         }
     }
 
@@ -221,8 +239,8 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
     pub(crate) fn ages(&mut self, by: u8, here: Place) -> Result<(), Halt> {
         self.hop_limit_decrement = self.hop_limit_decrement.saturating_add(by);
         if self.packet.hop_limit <= self.hop_limit_decrement {
-            let mut halt = self.halt(Stage::HopLimit, here, None);
-            halt.answer = self.time_exceeded();
+            let halt = self.halt(Stage::HopLimit, here, None);
+            self.tell(self.time_exceeded());
             return Err(halt);
         }
         Ok(())
@@ -233,8 +251,8 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
     pub(crate) fn fits(&mut self, mtu: u32, here: Place) -> Result<(), Halt> {
         self.mtu = self.mtu.min(mtu);
         if self.packet.length > mtu && self.packet.is_unfragmentable() {
-            let mut halt = self.halt(Stage::MtuExceeded, here, None);
-            halt.answer = self.too_big(mtu);
+            let halt = self.halt(Stage::MtuExceeded, here, None);
+            self.tell(self.too_big(mtu));
             return Err(halt);
         }
         Ok(())

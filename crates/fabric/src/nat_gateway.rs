@@ -224,12 +224,15 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let (to, port) = if self.packet.is_icmp_error() {
             self.translate_error_inward(part, here)?
         } else {
-            let mapping =
-                of_packet(&self.packet).and_then(|t| self.flows.unmapped(part.slot, &t.inward(), self.now));
+            let wanted = of_packet(&self.packet).map(|t| t.inward());
+            let mapping = wanted.and_then(|wanted| self.flows.unmapped(part.slot, &wanted, self.now));
             let Some(mapping) = mapping else {
+                if let Some(wanted) = &wanted {
+                    self.wants(Component::mapping(part.slot, wanted));
+                }
                 return Err(self.halt(Stage::NatNoMapping, here, None));
             };
-            self.refresh(part, mapping, here)?;
+            self.refresh(part, mapping, false, here)?;
             (mapping.inside, Some(mapping.inside_port))
         };
         self.ages(1, here)?;
@@ -269,13 +272,14 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         self.depart(subnet, part.eni, next)
     }
 
-    fn refresh(&mut self, part: &NatPart, mapping: Mapping, here: Place) -> Result<(), Halt> {
+    fn refresh(&mut self, part: &NatPart, mapping: Mapping, begins: bool, here: Place) -> Result<(), Halt> {
         self.hold = self.hold.min(HOLD_MOST);
         self.effect(
             Effect::Map {
                 gateway: part.slot,
                 mapping,
                 timeout: GATEWAY,
+                begins,
             },
             here,
         )
@@ -304,11 +308,10 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                 };
                 if !begins {
                     // semantics 81: idle too long, and the next packet from inside is reset
-                    let mut halt = self.halt(Stage::NatNoMapping, here, None);
-                    halt.answer = self.reset(part.subnet);
-                    if halt.answer.is_some() {
-                        self.hold = 0;
-                    }
+                    let halt = self.halt(Stage::NatNoMapping, here, None);
+                    self.tell(self.reset(part.subnet));
+                    // An opening packet of the same flow would be mapped.
+                    self.hold = 0;
                     return Err(halt);
                 }
                 let Some(mapping) = self.free_mapping(part, wanted) else {
@@ -317,7 +320,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                 mapping
             }
         };
-        self.refresh(part, mapping, here)?;
+        self.refresh(part, mapping, known.is_none(), here)?;
         Ok((mapping.outside, Some(mapping.outside_port)))
     }
 

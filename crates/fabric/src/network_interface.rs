@@ -160,11 +160,13 @@ impl Fabric {
                 self.publics.insert(*addr, (Arc::clone(part), *addr));
             }
         }
-        for (private, public) in &part.public {
+        for pair @ (private, public) in &part.public {
             let public = IpAddr::V4(*public);
             self.publics
                 .insert(public, (Arc::clone(part), IpAddr::V4(*private)));
-            changed.add(Component::public(public));
+            if old.is_none_or(|old| !old.public.contains(pair)) {
+                changed.add(Component::public(public));
+            }
         }
         self.stations.insert((part.subnet, part.mac), Arc::clone(part));
         if old.is_none_or(|old| (old.subnet, old.mac) != (part.subnet, part.mac)) {

@@ -139,7 +139,7 @@ pub struct Outcome {
     pub dependencies: Dependencies,
     /// For how many milliseconds the answer may be given to later packets of the same flow before one must be
     /// walked again (which refreshes the flow's state); 0: not at all. Give [`crate::Flows::commit`] the time
-    /// for which it is really kept.
+    /// for which it is really kept, and [`crate::Cells::begin`] what is committed.
     pub hold: u32,
 }
 

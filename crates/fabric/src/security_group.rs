@@ -346,6 +346,9 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             side.allows_groups(&far?.groups, number, rule_key)
         });
         let Some(allowed) = allowed else {
+            if let Some(key) = &key {
+                self.wants(Component::connection(interface.slot, key));
+            }
             let stage = match direction {
                 _ if side.is_empty() => Stage::SecurityGroupEmpty, // semantics 35
                 Direction::Ingress => Stage::SecurityGroupIngress,
@@ -387,6 +390,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             key,
             state,
             timeout: tracking::timeout(key.protocol, state, &interface.timeouts),
+            begins: !known,
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::flows::{Effects, FlowView};
 pub use crate::journey::Destination;
 use crate::journey::{Halt, Journey, Leg};
 use crate::network_interface::Interface;
-use crate::outcome::{Action, MTU_INSIDE, Outcome, Rewrite, Verdict};
+use crate::outcome::{Action, Drop, MTU_INSIDE, Outcome, Rewrite, Verdict};
 use crate::packet::{Packet, Port};
 use crate::stage::Stage;
 use crate::subnet::SubnetPart;
@@ -53,8 +53,8 @@ pub fn walk<V: FlowView + ?Sized, R: Recorder + ?Sized>(
     recorder: &mut R,
 ) -> Outcome {
     let mut journey = Journey::new(fabric, flows, packet, now, recorder);
-    let verdict = journey.go();
-    journey.finish(verdict)
+    let end = journey.go();
+    journey.finish(end)
 }
 
 /// What travels from where a packet left to where it arrives, on one host or between two.
@@ -110,7 +110,7 @@ pub fn leave<V: FlowView + ?Sized, R: Recorder + ?Sized>(
     let mut journey = Journey::new(fabric, flows, packet, now, recorder);
     match journey.leave() {
         Ok(leg) => journey.onward(&leg),
-        Err(halt) => Stretch::Done(journey.finish(Verdict::Drop(halt))),
+        Err(halt) => Stretch::Done(journey.finish(Err(halt))),
     }
 }
 
@@ -137,10 +137,10 @@ pub fn arrive<V: FlowView + ?Sized, R: Recorder + ?Sized>(
     match journey.arrive(leg) {
         Ok(Arrival::Onward(leg)) => journey.onward(&leg),
         Ok(Arrival::Out(out)) => {
-            let verdict = journey.forward(&out);
-            Stretch::Done(journey.finish(verdict))
+            let action = journey.forward(&out);
+            Stretch::Done(journey.finish(Ok(action)))
         }
-        Err(halt) => Stretch::Done(journey.finish(Verdict::Drop(halt))),
+        Err(halt) => Stretch::Done(journey.finish(Err(halt))),
     }
 }
 
@@ -161,16 +161,12 @@ enum Out<'a> {
 }
 
 impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
-    fn go(&mut self) -> Verdict {
-        let mut leg = match self.leave() {
-            Ok(leg) => leg,
-            Err(halt) => return Verdict::Drop(halt),
-        };
+    fn go(&mut self) -> Result<Action, Halt> {
+        let mut leg = self.leave()?;
         loop {
-            match self.arrive(leg) {
-                Ok(Arrival::Onward(next)) => leg = next,
-                Ok(Arrival::Out(out)) => return self.forward(&out),
-                Err(halt) => return Verdict::Drop(halt),
+            match self.arrive(leg)? {
+                Arrival::Onward(next) => leg = next,
+                Arrival::Out(out) => return Ok(self.forward(&out)),
             }
         }
     }
@@ -300,7 +296,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         }
     }
 
-    fn forward(&self, out: &Out<'_>) -> Verdict {
+    fn forward(&self, out: &Out<'_>) -> Action {
         let (port, src_mac, dst_mac) = match out {
             Out::Interface {
                 interface,
@@ -321,7 +317,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             (Some(a), Some(b)) => Rewrite::between((a.src, a.dst, a.l4), (b.src, b.dst, b.l4)),
             _ => Rewrite::default(),
         };
-        Verdict::Forward(Action {
+        Action {
             out: port,
             src_mac,
             dst_mac,
@@ -333,13 +329,19 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             hop_limit_decrement: self.hop_limit_decrement,
             mtu: self.mtu,
             clamp_mss: None,
-        })
+        }
     }
 
-    fn finish(self, verdict: Verdict) -> Outcome {
+    fn finish(self, end: Result<Action, Halt>) -> Outcome {
         let alone = self.original.fragment.is_some() || self.original.is_icmp_error();
+        let ended = self.ended.unwrap_or(Drop {
+            stage: Stage::RoutingLoop,
+            at: Place::Internet,
+            rule: None,
+            answer: None,
+        });
         Outcome {
-            verdict,
+            verdict: end.map_or(Verdict::Drop(ended), Verdict::Forward),
             effects: self.effects,
             dependencies: self.dependencies,
             hold: if alone { 0 } else { self.hold },

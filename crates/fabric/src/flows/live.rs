@@ -114,6 +114,7 @@ impl Flows {
                     key,
                     state,
                     timeout,
+                    begins: _,
                 } => {
                     let deadline = self.deadline(now, timeout.saturating_add(held));
                     let known = self.tracked(*owner, key, now).is_some();
@@ -134,6 +135,7 @@ impl Flows {
                     gateway,
                     mapping,
                     timeout,
+                    begins: _,
                 } => {
                     let deadline = self.deadline(now, timeout.saturating_add(held));
                     self.mappings.put(*gateway, mapping, tick, deadline).map_err(

@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use atoll_model::Timestamp;
 
+use crate::component::Component;
+
 pub use layered::Layered;
 pub use live::{Flows, Limits, LostRace};
 
@@ -94,6 +96,8 @@ pub enum Effect {
         state: State,
         /// Idle time after which it is forgotten, in milliseconds.
         timeout: u32,
+        /// Whether it was not known before.
+        begins: bool,
     },
     /// A NAT gateway maps.
     Map {
@@ -103,7 +107,30 @@ pub enum Effect {
         mapping: Mapping,
         /// Idle time after which it is forgotten, in milliseconds.
         timeout: u32,
+        /// Whether it was not known before.
+        begins: bool,
     },
+}
+
+impl Effect {
+    /// If it begins a connection: what answers depend on that were given for want of it.
+    pub fn begun(&self) -> Option<Component> {
+        match self {
+            Effect::Track {
+                owner,
+                key,
+                begins: true,
+                ..
+            } => Some(Component::connection(*owner, key)),
+            Effect::Map {
+                gateway,
+                mapping,
+                begins: true,
+                ..
+            } => Some(Component::mapping(*gateway, mapping)),
+            _ => None,
+        }
+    }
 }
 
 /// The effects of one walk, in the order of its way: at most [`Effects::MOST`].
@@ -135,6 +162,11 @@ impl Effects {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.list[0].is_none()
+    }
+
+    /// What answers depend on that were given for want of a connection that begins here.
+    pub fn begun(&self) -> impl Iterator<Item = Component> {
+        self.iter().filter_map(Effect::begun)
     }
 }
 
