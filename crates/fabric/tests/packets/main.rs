@@ -1,0 +1,16 @@
+//! Packets through regions laid out by hand, one file a noun.
+#![allow(clippy::unwrap_used)]
+
+mod changes;
+mod conformance;
+mod flow_cache;
+mod gateways;
+mod icmp;
+mod interface;
+mod nat_gateway;
+mod network_acl;
+mod route_table;
+mod scene;
+mod security_group;
+mod tracking;
+mod two_tier;
