@@ -24,7 +24,8 @@ mod worker;
 
 pub use counters::Counters;
 pub use drops::DropRecord;
-pub use engine::Capacity;
+pub use engine::{Capacity, Emission, Engine, Outbox};
 pub use error::PlaneError;
 pub use plane::{FlowCounts, Plane, PlaneConfig};
 pub use port::Attachment;
+pub use sys::ring::Received;

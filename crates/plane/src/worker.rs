@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use atoll_fabric::Fabric;
 use atoll_model::Timestamp;
 
-use crate::engine::{Capacity, Engine, Outbox, Send};
+use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::plane::Task;
 use crate::sys::ring::{EtherType, Ring};
@@ -148,11 +148,11 @@ impl Worker {
                 let mut frames = Vec::with_capacity(outbox.len());
                 for send in &*outbox {
                     let (ifindex, data) = match send {
-                        Send::Received { ifindex, index } => match batch.get(*index) {
+                        Emission::Received { ifindex, index } => match batch.get(*index) {
                             Some(received) => (*ifindex, &*received.data),
                             None => continue,
                         },
-                        Send::Made { ifindex, data } => (*ifindex, &data[..]),
+                        Emission::Made { ifindex, data } => (*ifindex, &data[..]),
                     };
                     frames.push(Outgoing { ifindex, data });
                 }

@@ -19,26 +19,16 @@ pub(crate) use path::{Path, PortRole};
 use crate::port::PortSlot;
 use crate::sys::slab::{Half, Line};
 use path::Paths;
-use table::{Found, Table};
+use table::Table;
 
-/// What a key led to.
-pub(crate) enum Lookup<'a> {
-    /// The answer holds.
-    Hit {
-        /// How to forward.
-        path: &'a Path,
-        /// The port or identifier to write, by the path's role.
-        number: u16,
-    },
-    /// There is no answer, or it does not hold any more.
-    Miss,
-}
+pub(crate) use table::Found;
 
 /// Entries of both families and the paths they share.
 pub(crate) struct FlowCache {
     v4: Table<Half, 4>,
     v6: Table<Line, 10>,
     paths: Paths,
+    version: u64,
 }
 
 impl FlowCache {
@@ -48,7 +38,14 @@ impl FlowCache {
             v4: Table::new(ipv4, seed),
             v6: Table::new(ipv6, seed),
             paths: Paths::new(paths),
+            version: 0,
         }
+    }
+
+    /// Changes whenever an entry or a path does: what was found before is then to be found again.
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The key's hash, to be given back to the other calls.
@@ -71,30 +68,25 @@ impl FlowCache {
         }
     }
 
+    /// Finds a key's entry and has its path fetched; [`FlowCache::answer`] says whether it holds.
     #[inline]
-    fn find(&self, key: &Key, hash: u64) -> Option<Found> {
-        if key.is_v6() {
+    pub(crate) fn find(&self, key: &Key, hash: u64) -> Option<Found> {
+        let found = if key.is_v6() {
             self.v6.find(key.words(), key.protocol(), hash)
         } else {
             self.v4.find(key.words(), key.protocol(), hash)
+        };
+        if let Some(found) = &found {
+            self.paths.prefetch(found.path);
         }
+        found
     }
 
-    /// Looks a key up. `now` is in milliseconds and may wrap.
+    /// The path of an entry, if the answer holds. `now` is in milliseconds and may wrap.
     #[inline]
-    pub(crate) fn lookup(&self, key: &Key, hash: u64, cells: &Cells, now: u32) -> Lookup<'_> {
-        let Some(found) = self.find(key, hash) else {
-            return Lookup::Miss;
-        };
-        match self.paths.get(found.path) {
-            Some(path) if found.holds(now) && found.generation == cells.generation(path.cell) => {
-                Lookup::Hit {
-                    path,
-                    number: found.number,
-                }
-            }
-            _ => Lookup::Miss,
-        }
+    pub(crate) fn answer(&self, found: &Found, cells: &Cells, now: u32) -> Option<&Path> {
+        let path = self.paths.get(found.path)?;
+        (found.holds(now) && found.generation == cells.generation(path.cell)).then_some(path)
     }
 
     /// Keeps an answer until `expires`; false when there is no room.
@@ -107,6 +99,7 @@ impl FlowCache {
         now: u32,
         expires: u32,
     ) -> bool {
+        self.version += 1;
         let generation = cells.generation(path.cell);
         let Some(path) = self.paths.intern(path) else {
             return false;
@@ -146,6 +139,7 @@ impl FlowCache {
 
     /// Forgets a flow's answer.
     pub(crate) fn forget(&mut self, key: &Key) {
+        self.version += 1;
         let hash = self.hash(key);
         let gone = if key.is_v6() {
             self.v6.remove(key.words(), key.protocol(), hash)
@@ -159,11 +153,13 @@ impl FlowCache {
 
     /// Forgets every answer that leads out of a port.
     pub(crate) fn forget_port(&mut self, slot: PortSlot) {
+        self.version += 1;
         self.paths.close(slot);
     }
 
     /// Looks at up to `budget` places of each table, going round, and forgets what does not hold any more.
     pub(crate) fn sweep(&mut self, cells: &Cells, now: u32, budget: usize) {
+        self.version += 1;
         let paths = &mut self.paths;
         let mut released = |entry: &Found| {
             let dead = !entry.holds(now)

@@ -7,6 +7,7 @@ use atoll_net::Mac;
 use atoll_net::packet::Rewrite;
 
 use crate::port::PortSlot;
+use crate::sys::prefetch::prefetch;
 
 /// Which field a flow's own number goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +81,14 @@ impl Paths {
             free: Vec::new(),
             numbers: HashMap::new(),
             most,
+        }
+    }
+
+    /// Has a path's memory fetched.
+    #[inline]
+    pub(super) fn prefetch(&self, number: u32) {
+        if let Some(place) = self.places.get(number as usize) {
+            prefetch(place);
         }
     }
 

@@ -3,17 +3,17 @@
 //! An entry is `K` words of key, then the cell's generation, the time until which it holds, the path's number,
 //! and a word of the flow's number (16 bits), the protocol (8) and whether the place is taken (1).
 
-use crate::sys::prefetch::{huge_pages, prefetch};
-use crate::sys::slab::{Words, zeroed};
+use crate::sys::prefetch::prefetch;
+use crate::sys::slab::{Slab, Words};
 
 /// At most this share of the places is taken.
-pub(super) const FULL: (usize, usize) = (7, 8);
+pub(super) const FULL: (usize, usize) = (4, 5);
 /// Longest way that a lookup goes; an entry that would stand farther from its home is not kept.
-const FARTHEST: usize = 64;
+const FARTHEST: usize = 512;
 
 /// What an entry says beside its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub path: u32,
     pub number: u16,
     pub generation: u32,
@@ -33,9 +33,9 @@ impl Found {
 pub(super) struct Full;
 
 pub(super) struct Table<W, const K: usize> {
-    entries: Box<[W]>,
-    mask: usize,
+    entries: Slab<W>,
     len: usize,
+    most: usize,
     seed: u64,
     cursor: usize,
 }
@@ -49,13 +49,13 @@ fn mix(state: u64, word: u64) -> u64 {
 impl<W: Words, const K: usize> Table<W, K> {
     /// For up to `capacity` entries.
     pub(super) fn new(capacity: usize, seed: u64) -> Table<W, K> {
-        let places = (capacity.max(8) * FULL.1).div_ceil(FULL.0).next_power_of_two();
-        let entries = zeroed::<W>(places);
-        huge_pages(&entries);
+        let capacity = capacity.max(8);
+        // One place always stays free, so that every way ends.
+        let entries = Slab::new((capacity * FULL.1).div_ceil(FULL.0) + 1);
         Table {
             entries,
-            mask: places - 1,
             len: 0,
+            most: capacity,
             seed,
             cursor: 0,
         }
@@ -74,9 +74,30 @@ impl<W: Words, const K: usize> Table<W, K> {
         state
     }
 
+    /// The place that a hash points to: its share of the table, so that any size will do.
+    #[inline(always)]
+    fn home(&self, hash: u64) -> usize {
+        ((u128::from(hash) * self.entries.len() as u128) >> 64) as usize
+    }
+
+    /// The place behind a place.
+    #[inline(always)]
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.entries.len() { 0 } else { at + 1 }
+    }
+
+    /// How far it is from one place to another, going on.
+    fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from {
+            to - from
+        } else {
+            to + self.entries.len() - from
+        }
+    }
+
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(&self.entries[hash as usize & self.mask]);
+        prefetch(&self.entries[self.home(hash)]);
     }
 
     #[inline(always)]
@@ -97,8 +118,8 @@ impl<W: Words, const K: usize> Table<W, K> {
     #[inline(always)]
     fn place_of(&self, key: &[u32; 10], protocol: u8, hash: u64) -> Option<usize> {
         let last = u32::from(protocol) << 8 | 1;
-        for step in 0..FARTHEST {
-            let at = (hash as usize).wrapping_add(step) & self.mask;
+        let mut at = self.home(hash);
+        for _ in 0..FARTHEST {
             let words = self.entries[at].words();
             if words[..K] == key[..K] && words[K + 3] & 0xffff == last {
                 return Some(at);
@@ -106,6 +127,7 @@ impl<W: Words, const K: usize> Table<W, K> {
             if !Self::taken(words) {
                 return None;
             }
+            at = self.next(at);
         }
         None
     }
@@ -130,18 +152,18 @@ impl<W: Words, const K: usize> Table<W, K> {
             Some(at) => (at, true),
             None => {
                 let mut chosen = None;
-                for step in 0..FARTHEST {
-                    let at = (hash as usize).wrapping_add(step) & self.mask;
+                let mut at = self.home(hash);
+                for _ in 0..FARTHEST {
                     let words = self.entries[at].words();
                     if !Self::taken(words) {
-                        let room = self.len < self.entries.len() / FULL.1 * FULL.0;
-                        chosen = room.then_some((at, false));
+                        chosen = (self.len < self.most).then_some((at, false));
                         break;
                     }
                     if stale(&Self::read(words)) {
                         chosen = Some((at, true));
                         break;
                     }
+                    at = self.next(at);
                 }
                 chosen.ok_or(Full)?
             }
@@ -168,16 +190,16 @@ impl<W: Words, const K: usize> Table<W, K> {
     fn clear(&mut self, mut hole: usize) {
         let mut at = hole;
         loop {
-            at = (at + 1) & self.mask;
+            at = self.next(at);
             let words = self.entries[at].words();
             if !Self::taken(words) {
                 break;
             }
             let mut key = [0; 10];
             key[..K].copy_from_slice(&words[..K]);
-            let home = self.hash(&key) as usize & self.mask;
+            let home = self.home(self.hash(&key));
             // An entry may fill the hole unless its home lies cyclically behind the hole.
-            if at.wrapping_sub(home) & self.mask >= at.wrapping_sub(hole) & self.mask {
+            if self.distance(home, at) >= self.distance(hole, at) {
                 self.entries[hole] = self.entries[at];
                 hole = at;
             }
@@ -192,7 +214,9 @@ impl<W: Words, const K: usize> Table<W, K> {
             return;
         }
         for _ in 0..budget.min(self.entries.len()) {
-            self.cursor &= self.mask;
+            if self.cursor >= self.entries.len() {
+                self.cursor = 0;
+            }
             let words = self.entries[self.cursor].words();
             if Self::taken(words) && dead(&Self::read(words)) {
                 // Another entry may have moved here: look again next time.

@@ -18,7 +18,7 @@ proptest! {
     #[test]
     fn a_table_behaves_as_a_bounded_map(steps in proptest::collection::vec((0u8..8, 0u32..60, any::<u8>()), 1..600)) {
         let mut table = Table::<Half, 4>::new(40, 3);
-        let places = 64;
+        let places = 51;
         let mut model: HashMap<(u32, u8), Found> = HashMap::new();
         let key = |n: u32| { let mut key = [0; 10]; key[0] = n; key[3] = n * 7; key };
         let mut paths = 0;
@@ -28,7 +28,7 @@ proptest! {
             match what {
                 0..5 => {
                     paths += 1;
-                    let fits = model.contains_key(&(n, protocol)) || model.len() < places * 7 / 8;
+                    let fits = model.contains_key(&(n, protocol)) || model.len() < 40;
                     match table.put(&key(n), protocol, hash, found(paths), |_| false) {
                         Ok(old) => {
                             prop_assert!(fits);
@@ -59,7 +59,7 @@ proptest! {
 
 #[test]
 fn a_stale_entry_gives_its_place() {
-    let mut table = Table::<Half, 4>::new(7, 1);
+    let mut table = Table::<Half, 4>::new(8, 1);
     let key = |n: u32| {
         let mut key = [0; 10];
         key[1] = n;

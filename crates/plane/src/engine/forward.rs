@@ -6,11 +6,11 @@ use atoll_net::packet::{
     Headers, RewriteError, Transport, is_icmp_error, lower_hop_limit, rewrite, set_macs, tcp_flags,
 };
 
-use super::{Engine, Ip, Outbox, Send};
-use crate::cache::{Lookup, Path};
+use super::{Emission, Engine, Ip, Outbox};
+use crate::cache::Path;
 
 impl Engine {
-    /// Forwards a packet by a kept answer. False if there is none that holds for it; nothing was done then.
+    /// Forwards a packet by the kept answer that was found for it. False if there is none that holds for it; nothing was done then.
     #[inline]
     pub(super) fn forward(
         &mut self,
@@ -20,13 +20,13 @@ impl Engine {
         index: usize,
         out: &mut Outbox,
     ) -> bool {
-        let Some((key, hash)) = &ip.key else {
-            return false;
-        };
         if always_walks(&ip.headers) {
             return false;
         }
-        let Lookup::Hit { path, number } = self.cache.lookup(key, *hash, &self.cells, now.0 as u32) else {
+        let Some(found) = &ip.found else {
+            return false;
+        };
+        let Some(path) = self.cache.answer(found, &self.cells, now.0 as u32) else {
             return false;
         };
         let came_right = path
@@ -35,7 +35,7 @@ impl Engine {
         if !came_right || ip.headers.hop_limit <= path.hop_limit_decrement || ip.wire_length() > path.mtu {
             return false;
         }
-        if apply(frame, ip, path, number).is_err() {
+        if apply(frame, ip, path, found.number).is_err() {
             // The path is of the other family: impossible, as its key is of this one.
             return false;
         }
@@ -45,7 +45,7 @@ impl Engine {
         } else {
             Stage::Delivered
         });
-        out.push(Send::Received {
+        out.push(Emission::Received {
             ifindex: path.ifindex,
             index,
         });

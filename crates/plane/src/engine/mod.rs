@@ -13,7 +13,7 @@ use atoll_model::{Delta, Timestamp};
 use atoll_net::packet::{Frame, Headers, Transport, parse};
 
 use crate::PlaneError;
-use crate::cache::{FlowCache, Key};
+use crate::cache::{FlowCache, Found, Key};
 use crate::counters::Counters;
 use crate::drops::{DropVerdicts, RecentDrops};
 use crate::fragments::Fragments;
@@ -47,7 +47,7 @@ impl Capacity {
     /// For a host: a million connections. Memory is taken as it is used.
     pub const HOST: Capacity = Capacity {
         flows: Limits::HOST,
-        ipv4_entries: 1_800_000,
+        ipv4_entries: 2_000_000,
         ipv6_entries: 400_000,
         paths: 262_144,
         cells: 262_144,
@@ -71,18 +71,29 @@ impl Capacity {
 
 /// A frame to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Send {
+pub enum Emission {
     /// A received one of this batch, from where it lies, rewritten.
-    Received { ifindex: u32, index: usize },
+    Received {
+        /// The interface to send it by.
+        ifindex: u32,
+        /// Its place in the batch.
+        index: usize,
+    },
     /// One that was made.
-    Made { ifindex: u32, data: Vec<u8> },
+    Made {
+        /// The interface to send it by.
+        ifindex: u32,
+        /// Vnet header and frame.
+        data: Vec<u8>,
+    },
 }
 
 /// What a batch of frames leads to, in order.
-pub(crate) type Outbox = Vec<Send>;
+pub type Outbox = Vec<Emission>;
 
-/// Rules, state and ports of one host.
-pub(crate) struct Engine {
+/// Rules, state and ports of one host, without sockets, threads and clock: it can be stepped under a seed.
+/// [`crate::Plane`] runs one.
+pub struct Engine {
     pub(crate) fabric: Fabric,
     pub(crate) flows: Flows,
     pub(crate) ports: Ports,
@@ -120,6 +131,8 @@ pub(crate) struct Ip {
     pub offloads: Offloads,
     /// `None` for a fragment.
     pub key: Option<(Key, u64)>,
+    /// What is kept for the key.
+    pub found: Option<Found>,
 }
 
 impl Ip {
@@ -134,7 +147,7 @@ impl Ip {
 
 impl Engine {
     /// An engine without rules and ports. `seed` makes the tables' order unforeseeable to tenants.
-    pub(crate) fn new(fabric: Fabric, mut capacity: Capacity, seed: u64, now: Timestamp) -> Engine {
+    pub fn new(fabric: Fabric, mut capacity: Capacity, seed: u64, now: Timestamp) -> Engine {
         capacity.flows.seed = seed.rotate_left(32);
         Engine {
             fabric,
@@ -152,15 +165,23 @@ impl Engine {
         }
     }
 
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// Takes a change of configuration in. Answers that depend on what it changed are stale at once.
-    pub(crate) fn apply(&mut self, delta: &Delta) {
+    pub fn apply(&mut self, delta: &Delta) {
         let changed = self.fabric.apply(delta);
         self.cells.bump(&changed);
         self.flows.forget(&changed);
     }
 
     /// A port stands.
-    pub(crate) fn port_up(&mut self, ifindex: u32, attachment: Attachment) -> Result<(), PlaneError> {
+    ///
+    /// # Errors
+    /// [`PlaneError::TooManyPorts`].
+    pub fn port_up(&mut self, ifindex: u32, attachment: Attachment) -> Result<(), PlaneError> {
         let (_, replaced) = self.ports.up(ifindex, attachment)?;
         for slot in replaced {
             self.cache.forget_port(slot);
@@ -170,7 +191,7 @@ impl Engine {
     }
 
     /// A port is gone.
-    pub(crate) fn port_down(&mut self, ifindex: u32) {
+    pub fn port_down(&mut self, ifindex: u32) {
         if let Some(slot) = self.ports.down(ifindex) {
             self.cache.forget_port(slot);
             self.answers.forget(slot);
@@ -183,7 +204,7 @@ impl Engine {
     }
 
     /// Forgets what is over; `budget` bounds the work. To be called every few milliseconds.
-    pub(crate) fn sweep(&mut self, now: Timestamp, budget: usize) {
+    pub fn sweep(&mut self, now: Timestamp, budget: usize) {
         self.flows.expire(now, budget);
         self.cache.sweep(&self.cells, now.0 as u32, budget);
         if self.cells.len() >= self.capacity.cells {
@@ -193,9 +214,9 @@ impl Engine {
     }
 
     /// Works a batch of frames off. They are rewritten where they lie; `out` says which go where.
-    pub(crate) fn process(&mut self, now: Timestamp, batch: &mut [Received<'_>], out: &mut Outbox) {
-        // First all are read and the memory that their answers lie in is asked for, then answers are looked up:
-        // the batch waits for memory once, not packet by packet.
+    pub fn process(&mut self, now: Timestamp, batch: &mut [Received<'_>], out: &mut Outbox) {
+        // In stages, each of which asks for the memory that the next one reads: so the batch waits for it once
+        // or twice, not packet by packet.
         let mut reading = std::mem::take(&mut self.reading);
         reading.clear();
         for inbound in &mut *batch {
@@ -209,7 +230,13 @@ impl Engine {
             }
             reading.push(read);
         }
-        for (index, (read, inbound)) in reading.iter().zip(batch).enumerate() {
+        for read in &mut reading {
+            if let Reading::Ip(ip) = read {
+                ip.found = ip.key.and_then(|(key, hash)| self.cache.find(&key, hash));
+            }
+        }
+        let version = self.cache.version();
+        for (index, (read, inbound)) in reading.iter_mut().zip(batch).enumerate() {
             let Some(frame) = inbound.data.get_mut(vnet::LENGTH..) else {
                 continue;
             };
@@ -218,6 +245,10 @@ impl Engine {
                 Reading::Malformed { port } => self.malformed(now, *port),
                 Reading::Arp { standing, arp } => self.arp(standing, arp, out),
                 Reading::Ip(ip) => {
+                    // A packet before it in the batch may have changed what is kept.
+                    if self.cache.version() != version {
+                        ip.found = ip.key.and_then(|(key, hash)| self.cache.find(&key, hash));
+                    }
                     if !self.forward(now, ip, frame, index, out) {
                         self.walk(now, ip, inbound.data, index, out);
                     }
@@ -254,6 +285,7 @@ impl Engine {
                         headers,
                         offloads,
                         key,
+                        found: None,
                     })
                 }
                 Err(vnet::Unfit) => malformed,

@@ -7,7 +7,7 @@ use atoll_net::packet::arp::{self, Arp};
 use atoll_net::packet::ndp::{self, Discovery};
 use atoll_net::packet::{Headers, Transport, TransportChecksum, protocol};
 
-use super::{Engine, Ip, Outbox, Send};
+use super::{Emission, Engine, Ip, Outbox};
 use crate::port::{Attachment, Standing};
 use crate::vnet::Vnet;
 
@@ -84,7 +84,7 @@ impl Engine {
         data.extend_from_slice(&Vnet::PLAIN);
         data.extend_from_slice(frame);
         self.counters.neighbours_answered += 1;
-        out.push(Send::Made { ifindex, data });
+        out.push(Emission::Made { ifindex, data });
     }
 }
 

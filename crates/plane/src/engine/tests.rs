@@ -178,7 +178,7 @@ impl World {
                 let to = self.engine.ports.named(action.out).unwrap().ifindex;
                 prop_assert_eq!(
                     &self.out[..],
-                    &[Send::Received {
+                    &[Emission::Received {
                         ifindex: to,
                         index: 0
                     }]
@@ -426,7 +426,7 @@ fn run(steps: &[Step]) -> Result<(u64, u64, u64), TestCaseError> {
         };
         let mut copy = bytes;
         world.send(ifindex, &mut copy)?;
-        if let [Send::Received { ifindex: to, .. }] = world.out[..]
+        if let [Emission::Received { ifindex: to, .. }] = world.out[..]
             && let Ok(Frame::Ip(got)) = parse(&copy[vnet::LENGTH..])
         {
             let port = world.engine.ports.at(to).unwrap().attachment.port();

@@ -12,7 +12,7 @@ use atoll_net::packet::{
     icmp_error, lower_hop_limit, rewrite, rewrite_quote, set_macs, tcp_reset,
 };
 
-use super::{Engine, Ip, Outbox, Send, l4};
+use super::{Emission, Engine, Ip, Outbox, l4};
 use crate::cache::{Key, Path, PortRole};
 use crate::drops::DropVerdicts;
 use crate::port::{Attachment, PortSlot, Standing};
@@ -286,7 +286,7 @@ impl Engine {
         let (src_mac, dst_mac) = macs(action, standing);
         set_macs(frame, src_mac, dst_mac).map_err(unfit)?;
         if packet.length <= action.mtu {
-            out.push(Send::Received {
+            out.push(Emission::Received {
                 ifindex: standing.ifindex,
                 index,
             });
@@ -310,7 +310,7 @@ impl Engine {
         let pieces = fragment(frame, headers, action.mtu).map_err(|_| Stage::MtuExceeded)?;
         for piece in pieces {
             let data = [&Vnet::PLAIN[..], &piece].concat();
-            out.push(Send::Made {
+            out.push(Emission::Made {
                 ifindex: standing.ifindex,
                 data,
             });
@@ -335,7 +335,7 @@ impl Engine {
         }
         self.counters.answers += 1;
         let data = [&Vnet::PLAIN[..], &reply].concat();
-        out.push(Send::Made {
+        out.push(Emission::Made {
             ifindex: ip.standing.ifindex,
             data,
         });

@@ -30,15 +30,15 @@ const BLOCK: u32 = 1 << 20;
 /// Most frames of one batch.
 pub(crate) const BATCH: usize = 32;
 
-/// A frame in the ring.
-pub(crate) struct Received<'a> {
+/// A frame that came in.
+pub struct Received<'a> {
     /// The interface it came in at.
     pub ifindex: u32,
     /// Whether a VLAN tag was taken off it.
     pub tagged: bool,
     /// Whether it was longer than its place: what is here is not all.
     pub truncated: bool,
-    /// The vnet header ([`vnet::LENGTH`] bytes) and the frame behind it.
+    /// The vnet header (`struct virtio_net_hdr`, 10 bytes) and the frame behind it.
     pub data: &'a mut [u8],
 }
 

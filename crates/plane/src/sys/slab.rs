@@ -1,5 +1,8 @@
 //! Large zeroed memory that costs nothing until it is used.
 
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
 /// A cache line's half: an entry of eight words.
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
@@ -45,9 +48,81 @@ unsafe impl Words for Line {
     }
 }
 
-/// So many zeroed entries, their pages untouched.
-pub(crate) fn zeroed<W: Words>(count: usize) -> Box<[W]> {
-    let slab = Box::<[W]>::new_zeroed_slice(count);
-    // SAFETY: `Words` promises that zero bytes are a valid value.
-    unsafe { slab.assume_init() }
+/// Zeroed entries in a mapping of their own: pages cost nothing until they are touched (the allocator would write
+/// zeros over memory so aligned), and are huge ones where the kernel has them, so that a random access costs one
+/// miss and not two.
+pub(crate) struct Slab<W> {
+    start: NonNull<W>,
+    count: usize,
+    mapping: NonNull<libc::c_void>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, like a box's memory.
+unsafe impl<W: Send> Send for Slab<W> {}
+
+/// The size of a huge page.
+const HUGE: usize = 2 << 20;
+
+impl<W: Words> Slab<W> {
+    /// So many entries.
+    ///
+    /// # Panics
+    /// Without address space for them, as any allocation.
+    pub(crate) fn new(count: usize) -> Slab<W> {
+        let needed = count.checked_mul(size_of::<W>()).unwrap_or(usize::MAX - HUGE);
+        let length = needed.saturating_add(HUGE);
+        // SAFETY: a new private anonymous mapping; no existing memory is concerned.
+        let mapping = unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0)
+        };
+        let mapping = match NonNull::new(mapping) {
+            Some(mapping) if mapping.as_ptr() != libc::MAP_FAILED => mapping,
+            _ => panic!("no address space for a table of {needed} bytes"),
+        };
+        let offset = mapping.as_ptr().align_offset(HUGE).min(HUGE);
+        // SAFETY: the mapping is a huge page longer than needed, so `needed` bytes follow the aligned start. The
+        // advice changes no content; its failure costs speed only.
+        let start = unsafe {
+            let start = mapping.byte_add(offset);
+            libc::madvise(start.as_ptr(), needed, libc::MADV_HUGEPAGE);
+            start.cast::<W>()
+        };
+        Slab {
+            start,
+            count,
+            mapping,
+            length,
+        }
+    }
+}
+
+impl<W> Deref for Slab<W> {
+    type Target = [W];
+
+    #[inline(always)]
+    fn deref(&self) -> &[W] {
+        // SAFETY: `count` entries from `start` lie in the mapping, aligned to 2 MiB; zero bytes, which they are
+        // until written, are valid (`Words`).
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
+    }
+}
+
+impl<W> DerefMut for Slab<W> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [W] {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.count) }
+    }
+}
+
+impl<W> Drop for Slab<W> {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made; nothing borrows from it any more.
+        unsafe {
+            libc::munmap(self.mapping.as_ptr(), self.length);
+        }
+    }
 }

@@ -187,6 +187,11 @@ pub fn nat_gateway() -> Delta {
     ])
 }
 
+/// The members of a group.
+pub fn in_group(number: u64) -> Value {
+    json!({"kind": "group", "id": id("sg", number), "owner": OWNER, "peering": null})
+}
+
 /// The VPC's ACL, for both subnets: everything allowed at 100 in both directions and families, with entries
 /// `(number, action, traffic, cidr)` before and behind.
 pub fn acl(ingress: &[(u16, &str, Value, &str)], egress: &[(u16, &str, Value, &str)]) -> Row {
