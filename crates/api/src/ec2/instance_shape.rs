@@ -316,6 +316,11 @@ pub(super) fn reservations(region: &Region, items: &[Item]) -> Vec<Reservation> 
             }),
         }
     }
+    for reservation in &mut reservations {
+        reservation
+            .instances
+            .sort_by_key(|instance| instance.ami_launch_index);
+    }
     reservations
 }
 

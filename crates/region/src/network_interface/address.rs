@@ -55,7 +55,7 @@ pub(crate) fn choose_v4(
     secondary: &[Ipv4Addr],
     count: u32,
 ) -> Result<Vec<Ipv4Addr>, Error> {
-    bounded(secondary.len(), count)?;
+    within_limit(None, wanted(secondary.len(), count), 0)?;
     if !with_primary && primary.is_none() && secondary.is_empty() && count == 0 {
         return Ok(Vec::new());
     }
@@ -69,8 +69,7 @@ pub(crate) fn choose_v4(
     all_free(tx, subnet, certain.iter().map(|a| IpAddr::V4(*a)))?;
     // Without a certain primary address, the first free one is it.
     let leads = usize::from(with_primary && primary.is_none());
-    let wanted = usize::try_from(count).unwrap_or(usize::MAX).saturating_add(leads);
-    let free = subnet::free_ipv4s(tx, subnet.id, wanted, &certain)?;
+    let free = subnet::free_ipv4s(tx, subnet.id, wanted(leads, count), &certain)?;
     let (first, rest) = free.split_at(leads.min(free.len()));
     Ok([first, &certain, rest].concat())
 }
@@ -82,7 +81,7 @@ pub(crate) fn choose_v6(
     certain: &[Ipv6Addr],
     count: u32,
 ) -> Result<Vec<Ipv6Addr>, Error> {
-    bounded(certain.len(), count)?;
+    within_limit(None, 0, wanted(certain.len(), count))?;
     if certain.is_empty() && count == 0 {
         return Ok(Vec::new());
     }
@@ -102,9 +101,9 @@ pub(crate) fn choose_v6(
     Ok([certain, &free].concat())
 }
 
-fn bounded(certain: usize, count: u32) -> Result<(), Error> {
-    let all = certain.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
-    within_limit(None, all, 0)
+/// How many addresses are asked for: checked against the limit before any is looked for.
+fn wanted(certain: usize, count: u32) -> usize {
+    certain.saturating_add(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn all_free(tx: &Transaction, subnet: &Subnet, certain: impl Iterator<Item = IpAddr>) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! What the region's commands do, noun by noun, as a caller sees it: each command runs through [`world::World`],
 //! which holds the invariants to the region after every one.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::manual_is_multiple_of)]
 
 mod conformance;
 mod gateways;
