@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::api::ApiError;
 use crate::connection::Connection;
-use crate::{Outcome, arguments};
+use crate::{Outcome, arguments, output};
 
 /// The service that has an operation, and the version of its API. No two services here share a name.
 fn service(action: &str) -> (&'static str, &'static str) {
@@ -23,7 +23,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Api) -> Outcome {
     let (service, version) = service(&arguments.action);
     match api.text(service, version, &arguments.action, &arguments.parameters) {
         Ok(text) => {
-            println!("{text}");
+            output::line(text)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error @ ApiError::Refused { .. }) => {

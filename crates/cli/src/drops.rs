@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use atoll_daemon::control::protocol::{Reply, Request};
 
 use crate::connection::{Connection, ConnectionError};
-use crate::{Outcome, arguments, table};
+use crate::{Outcome, arguments, output, table};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Drops) -> Outcome {
     let request = Request::Drops {
@@ -15,11 +15,11 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Drops) -> Outcome {
         return Err(ConnectionError::Confused.into());
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&drops)?);
+        output::line(serde_json::to_string_pretty(&drops)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if drops.is_empty() {
-        println!("nothing was dropped");
+        output::line("nothing was dropped")?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows = drops.into_iter().map(|drop| {
@@ -46,6 +46,6 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Drops) -> Outcome {
         "Destination",
         "Came in by",
     ];
-    println!("{}", table::of(&header, rows));
+    output::line(table::of(&header, rows))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::connection::Connection;
-use crate::{Outcome, arguments};
+use crate::{Outcome, arguments, output};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Env) -> Outcome {
     let env = Connection::new(endpoint)?.env()?;
@@ -19,14 +19,14 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Env) -> Outcome {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
-        println!("{}", serde_json::to_string_pretty(&object)?);
+        output::line(serde_json::to_string_pretty(&object)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     for (name, value) in variables {
-        println!("export {name}={}", quoted(&value));
+        output::line(format!("export {name}={}", quoted(&value)))?;
     }
     // One left over from elsewhere would be sent along and refused, and a profile would win.
-    println!("unset AWS_SESSION_TOKEN AWS_PROFILE");
+    output::line("unset AWS_SESSION_TOKEN AWS_PROFILE")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,31 +5,31 @@ use std::process::ExitCode;
 use atoll_daemon::control::protocol::{Reply, Request, Status};
 
 use crate::connection::{Connection, ConnectionError};
-use crate::{Outcome, arguments, table};
+use crate::{Outcome, arguments, output, table};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Status) -> Outcome {
     let Reply::Status(status) = Connection::new(endpoint)?.ask(&Request::Status)? else {
         return Err(ConnectionError::Confused.into());
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        output::line(serde_json::to_string_pretty(&status)?)?;
     } else {
-        print(&status);
+        print(&status)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(status: &Status) {
-    println!(
+fn print(status: &Status) -> std::io::Result<()> {
+    output::line(format!(
         "endpoint    {}  (auth {}, data plane {})",
         status.endpoint, status.auth, status.data_plane
-    );
-    println!(
+    ))?;
+    output::line(format!(
         "data        {}",
         status.data_directory.as_deref().unwrap_or("nothing is kept")
-    );
+    ))?;
     let regions: Vec<&str> = status.regions.iter().map(|region| region.name.as_str()).collect();
-    println!("regions     {}", regions.join(", "));
+    output::line(format!("regions     {}", regions.join(", ")))?;
     let stacks = status
         .regions
         .iter()
@@ -45,7 +45,7 @@ fn print(status: &Status) {
         })
         .collect();
     if !rows.is_empty() {
-        println!("{}", table::of(&["Stack", "Region", "Status", "Reason"], rows));
+        output::line(table::of(&["Stack", "Region", "Status", "Reason"], rows))?;
     }
     let list = |addresses: &[std::net::IpAddr]| {
         addresses
@@ -70,12 +70,13 @@ fn print(status: &Status) {
         })
         .collect();
     if !rows.is_empty() {
-        println!(
+        output::line(format!(
             "{}",
             table::of(
                 &["Instance", "Name", "State", "Zone", "Addresses", "Public"],
                 rows
             )
-        );
+        ))?;
     }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use atoll_daemon::control::protocol::{Reply, Request};
 use atoll_lens::{Query, Trace};
 
 use crate::connection::{Connection, ConnectionError};
-use crate::{Outcome, arguments, table};
+use crate::{Outcome, arguments, output, table};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Trace) -> Outcome {
     let query = Query {
@@ -20,11 +20,11 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Trace) -> Outcome {
         return Err(ConnectionError::Confused.into());
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&trace)?);
+        output::line(serde_json::to_string_pretty(&trace)?)?;
     } else {
-        print("forward", &trace);
+        print("forward", &trace)?;
         if let Some(answer) = &trace.answer {
-            print("return", answer);
+            print("return", answer)?;
         }
     }
     Ok(if trace.is_delivered() {
@@ -34,7 +34,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Trace) -> Outcome {
     })
 }
 
-fn print(way: &str, trace: &Trace) {
+fn print(way: &str, trace: &Trace) -> std::io::Result<()> {
     let rows = trace.hops.iter().map(|hop| {
         let at = match &hop.name {
             Some(name) => format!("{} ({name})", hop.at),
@@ -50,20 +50,24 @@ fn print(way: &str, trace: &Trace) {
             hop.destination.clone(),
         ]
     });
-    println!(
+    output::line(format!(
         "{}",
         table::of(
             &["Component", "At", "Decision", "Rule", "Source", "Destination"],
             rows
         )
-    );
+    ))?;
     let rule = trace
         .rule
         .as_ref()
         .map(|rule| format!(" by {rule}"))
         .unwrap_or_default();
-    println!("{way}: {}, {} at {}{rule}", trace.verdict, trace.stage, trace.at);
+    output::line(format!(
+        "{way}: {}, {} at {}{rule}",
+        trace.verdict, trace.stage, trace.at
+    ))?;
     for note in &trace.notes {
-        println!("note: {note}");
+        output::line(format!("note: {note}"))?;
     }
+    Ok(())
 }

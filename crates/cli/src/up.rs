@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::api::ApiError;
 use crate::connection::Connection;
-use crate::{Outcome, arguments, events, stack, table};
+use crate::{Outcome, arguments, events, output, stack, table};
 
 /// CloudFormation's bound on a template in the request is 51,200 bytes; real ones from S3 have up to a
 /// megabyte, and there is no S3 here.
@@ -60,7 +60,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Up) -> Outcome {
             .outputs
             .into_iter()
             .map(|(key, value, what)| vec![key, value, what]);
-        println!("{}", table::of(&["Output", "Value", "Description"], rows));
+        output::line(table::of(&["Output", "Value", "Description"], rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }
