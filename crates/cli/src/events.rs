@@ -54,6 +54,10 @@ impl Shown {
     }
 
     fn event(&mut self, event: &StackEvent) {
+        // Each resource begins twice: once when its turn comes, once when it has an id. Its end shows the id.
+        if event.reason == "Resource creation Initiated" {
+            return;
+        }
         let line = line(event);
         let Some(progress) = &self.progress else {
             eprintln!("{line}");
