@@ -10,8 +10,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use atoll_fabric::flows::{Effect, Mapping};
-use atoll_fabric::{Flows, Limits, Outcome, Packet, Stage, walk};
-use atoll_model::{Change, Timestamp};
+use atoll_fabric::packet::tcp;
+use atoll_fabric::{Flows, L4, Limits, Outcome, Packet, Port, Stage, walk};
+use atoll_model::route_table::AssociationTarget;
+use atoll_model::{
+    Change, NetworkAclAssociationId, RouteTable, RouteTableAssociationId, RouteTableId, RouteTarget, Subnet,
+    SubnetId, Timestamp,
+};
 use oracle::Oracle;
 use proptest::prelude::*;
 use world::packets::Arrived;
@@ -180,4 +185,94 @@ fn comes_up(stage: Stage) -> bool {
     ];
     !later.iter().any(|prefix| stage.as_str().starts_with(prefix))
         && !matches!(stage, Stage::TableFull | Stage::NatPortExhausted)
+}
+
+/// Found by the law above: an answer to a NAT gateway's own address was translated round and round when a route
+/// led it there.
+#[test]
+fn an_answer_finds_its_way_back_through_a_local_route_led_to_the_nat_gateway() {
+    let mut plain = Choices::new(&[]);
+    let mut world = World::random(&mut plain);
+    let vpc = world.vpcs.values().next().unwrap().clone();
+    let first = world.subnets.values().next().unwrap().clone();
+    let mut another = |block: &str| {
+        let id = SubnetId::new(world.next_id());
+        let (cidr, ipv6_cidrs) = (Some(world::prefix(block)), Vec::new());
+        let subnet = Subnet {
+            id,
+            cidr,
+            ipv6_cidrs,
+            ..first.clone()
+        };
+        let association = NetworkAclAssociationId::new(world.next_id());
+        let acl = world.acls.get_mut(&vpc.default_network_acl).unwrap();
+        acl.associations.insert(association, id);
+        world.subnets.insert(id, subnet);
+        id
+    };
+    let (middle, far) = (another("10.0.8.0/24"), another("10.0.9.0/24"));
+    let [near_eni, far_eni] = world.instance_enis()[..2] else {
+        panic!()
+    };
+    let remote = world.enis.get_mut(&far_eni).unwrap();
+    remote.subnet = far;
+    remote.ipv6_addresses.clear();
+    remote.private_addresses[0].ip = [10, 0, 9, 7].into();
+    world.add_nat_gateway(&vpc, &mut plain);
+    let nat = world.nats.values_mut().next().unwrap();
+    nat.subnet = middle;
+    nat.addresses[0].private = [10, 0, 8, 7].into();
+    let nat = nat.clone();
+    let nat_eni = world.enis.get_mut(&nat.eni.unwrap()).unwrap();
+    nat_eni.subnet = middle;
+    nat_eni.private_addresses[0].ip = [10, 0, 8, 7].into();
+    // The gateway's subnet keeps the local route; everybody else's leads to the gateway (semantics 6).
+    let main = world.tables[&vpc.main_route_table].clone();
+    let mut own = RouteTable {
+        id: RouteTableId::new(world.next_id()),
+        ..main
+    };
+    let association = RouteTableAssociationId::new(world.next_id());
+    own.associations = [(association, AssociationTarget::Subnet(middle))].into();
+    world.tables.insert(own.id, own);
+    let main = world.tables.get_mut(&vpc.main_route_table).unwrap();
+    main.routes.get_mut(&world::prefix("10.0.0.0/16")).unwrap().target = RouteTarget::NatGateway(nat.id);
+
+    let fabric = world.fabric(128);
+    let now = Timestamp(0);
+    let mut flows = Flows::new(Limits::SMALL, now);
+    let mut send = |packet: &Packet| {
+        let outcome = walk(&fabric, &flows, packet, now, &mut ());
+        flows.commit(&outcome.effects, now, 0).unwrap();
+        end(&outcome, packet).unwrap()
+    };
+    let near = &world.enis[&near_eni];
+    let l4 = L4::Ports {
+        src: 40_000,
+        dst: 80,
+        tcp_flags: tcp::SYN,
+    };
+    let question = Packet {
+        ingress: Port::Eni(near_eni),
+        src_mac: near.mac,
+        dst_mac: first.router_mac(),
+        l4,
+        ..world::packets::plain(near.primary_ip().unwrap().into(), [10, 0, 9, 7].into())
+    };
+    let got = send(&question);
+    assert_eq!((got.0, got.1.src), (Port::Eni(far_eni), [10, 0, 8, 7].into()));
+    let answer = world.reply(&got, &mut Choices::new(&[])).unwrap();
+    let (port, back) = send(&answer);
+    assert_eq!(
+        (port, back.src, back.dst),
+        (Port::Eni(near_eni), question.dst, question.src)
+    );
+    assert!(matches!(
+        back.l4,
+        L4::Ports {
+            src: 80,
+            dst: 40_000,
+            ..
+        }
+    ));
 }

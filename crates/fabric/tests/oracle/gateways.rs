@@ -228,7 +228,9 @@ impl Trip<'_> {
             // semantics 85: and it answers no ping, whatever its identifier.
             Some(_) if back && about.is_none() && asks(&p) => return Err(Stage::NatNoMapping),
             Some(map) => {
-                map.deadline = now + 350_000; // semantics 81
+                if about.is_none() {
+                    map.deadline = now + 350_000; // semantics 81; an error is none of the connection's own packets
+                }
                 *map
             }
             // semantics 81, 85: nothing begins from outside, amid a connection, or with an error.

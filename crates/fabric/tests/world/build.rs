@@ -464,7 +464,7 @@ impl World {
         })
     }
 
-    fn add_nat_gateway(&mut self, vpc: &Vpc, choices: &mut Choices) {
+    pub fn add_nat_gateway(&mut self, vpc: &Vpc, choices: &mut Choices) {
         let subnets = self.subnets_of(vpc.id);
         let Some(subnet) = self.subnets.get(&subnets[choices.below(subnets.len())]).cloned() else {
             return;

@@ -225,7 +225,8 @@ impl World {
     }
 }
 
-fn plain(src: IpAddr, dst: IpAddr) -> Packet {
+/// A TCP packet with nothing unusual about it, still without ports.
+pub fn plain(src: IpAddr, dst: IpAddr) -> Packet {
     Packet {
         ingress: Port::Internet,
         src_mac: Mac::default(),
