@@ -1,0 +1,195 @@
+//! A place of its own for a test of the `atoll` program: nothing of the person's who runs it is touched.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+
+/// Debian's user `nobody`: an ordinary one, for tests that root runs.
+const NOBODY: u32 = 65534;
+
+pub struct House {
+    top: tempfile::TempDir,
+    program: PathBuf,
+    /// Everything is done as `nobody`.
+    rootless: bool,
+    endpoint: Mutex<Option<String>>,
+}
+
+/// A daemon in the foreground; killed when the test ends, however it ends.
+pub struct Serving {
+    pub child: Child,
+    pub endpoint: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        // A test that failed leaves instances: they go.
+        if let Some(endpoint) = self.endpoint.lock().unwrap().as_deref() {
+            let _ = self.atoll(&["down", "--all", "--endpoint", endpoint]).output();
+        }
+    }
+}
+
+impl House {
+    /// As whoever runs the tests.
+    pub fn new() -> Self {
+        Self::of(PathBuf::from(env!("CARGO_BIN_EXE_atoll")), false)
+    }
+
+    /// As an ordinary user: whoever runs the tests, or `nobody` if that is root.
+    pub fn rootless() -> Self {
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_atoll"));
+        if !rustix::process::geteuid().is_root() {
+            return Self::of(built, false);
+        }
+        let top = tempfile::tempdir().unwrap();
+        // The build directory may be root's alone.
+        let program = top.path().join("atoll");
+        std::fs::copy(built, &program).unwrap();
+        std::fs::set_permissions(top.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["home", "run"] {
+            let directory = top.path().join(name);
+            std::fs::create_dir(&directory).unwrap();
+            std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        Self {
+            top,
+            program,
+            rootless: true,
+            endpoint: Mutex::new(None),
+        }
+    }
+
+    fn of(program: PathBuf, rootless: bool) -> Self {
+        Self {
+            top: tempfile::tempdir().unwrap(),
+            program,
+            rootless,
+            endpoint: Mutex::new(None),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.top.path()
+    }
+
+    pub fn run_base(&self) -> PathBuf {
+        self.path().join("run").join("atoll")
+    }
+
+    /// The default data directory of this house.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("home").join("data")
+    }
+
+    pub fn atoll(&self, words: &[&str]) -> Command {
+        let mut command = match self.rootless {
+            false => {
+                std::fs::create_dir_all(self.path().join("run")).unwrap();
+                std::fs::create_dir_all(self.path().join("home")).unwrap();
+                Command::new(&self.program)
+            }
+            true => {
+                let mut command = Command::new("setpriv");
+                let user = NOBODY.to_string();
+                command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
+                command.arg(&self.program);
+                command
+            }
+        };
+        command
+            .args(words)
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env("HOME", self.path().join("home"))
+            .env("XDG_STATE_HOME", self.path().join("home"))
+            .env("XDG_RUNTIME_DIR", self.path().join("run"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts a daemon and waits until it says that it serves.
+    pub fn serve(&self, words: &[&str]) -> Serving {
+        self.try_serve(words)
+            .unwrap_or_else(|error| panic!("it does not serve: {error}"))
+    }
+
+    /// Starts a daemon; gives what it said if it does not serve.
+    pub fn try_serve(&self, words: &[&str]) -> Result<Serving, String> {
+        let mut all = vec!["serve"];
+        if !words.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
+        all.extend_from_slice(words);
+        let mut child = self
+            .atoll(&all)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let Some(endpoint) = said
+            .trim()
+            .rsplit(' ')
+            .next()
+            .filter(|word| word.starts_with("http"))
+        else {
+            let mut error = String::new();
+            BufReader::new(stderr).read_to_string(&mut error).unwrap();
+            let _ = child.wait();
+            return Err(error);
+        };
+        // What it logs is shown with the test's output if the test fails.
+        std::thread::spawn(move || {
+            BufReader::new(stderr)
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|line| eprintln!("{line}"))
+        });
+        *self.endpoint.lock().unwrap() = Some(endpoint.to_owned());
+        Ok(Serving {
+            endpoint: endpoint.to_owned(),
+            child,
+        })
+    }
+
+    pub fn ask(&self, serving: &Serving, words: &[&str]) -> Output {
+        self.atoll(words)
+            .env("AWS_ENDPOINT_URL", &serving.endpoint)
+            .output()
+            .unwrap()
+    }
+
+    /// What a command that succeeds writes.
+    pub fn say(&self, serving: &Serving, words: &[&str]) -> String {
+        text(&self.ask(serving, words))
+    }
+}
+
+/// What a command that succeeded wrote.
+pub fn text(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
