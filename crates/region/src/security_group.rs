@@ -464,12 +464,12 @@ impl Command for RevokeSecurityGroup {
                 None => revoked.unknown.push(spec),
             }
         }
-        // In the default VPC an unknown rule is an error; elsewhere the reply lists it.
+        // In the default VPC the reply lists what there was not; elsewhere it is an error, and nothing is revoked.
         let in_default_vpc = tx
             .region()
             .get::<Vpc>(group.vpc)
             .is_some_and(|vpc| vpc.is_default);
-        if in_default_vpc && !revoked.unknown.is_empty() {
+        if !in_default_vpc && !revoked.unknown.is_empty() {
             return Err(Error::new(
                 "InvalidPermission.NotFound",
                 "The specified rule does not exist in this security group.",

@@ -238,9 +238,9 @@ fn a_rule_stands_once_whatever_its_description() {
 }
 
 #[test]
-fn unknown_rules_are_listed_but_in_the_default_vpc_refused() {
+fn unknown_rules_are_refused_but_in_the_default_vpc_listed() {
     let mut lab = Lab::new();
-    let vpc = lab.vpc(false);
+    let vpc = lab.run(CreateDefaultVpc);
     let group = lab.run(create(vpc, "web")).id;
     let (ssh, http) = (
         rule(("tcp", 22, 22), block("10.0.0.0/8")),
@@ -250,8 +250,8 @@ fn unknown_rules_are_listed_but_in_the_default_vpc_refused() {
     let (_, revoked) = lab.run(revoke(group, vec![http.clone(), ssh.clone()], vec![]));
     assert_eq!(revoked.unknown, std::slice::from_ref(&http));
     assert_eq!(revoked.rules.len(), 1);
-    let default_vpc = lab.run(CreateDefaultVpc);
-    let group = lab.run(create(default_vpc, "web")).id;
+    let vpc = lab.vpc(false);
+    let group = lab.run(create(vpc, "web")).id;
     lab.run(ingress(group, vec![ssh.clone()]));
     assert_eq!(
         lab.refused(revoke(group, vec![ssh, http], vec![])),
