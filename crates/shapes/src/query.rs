@@ -140,10 +140,12 @@ impl Parameters {
     }
 
     /// Every name that has a value, list indices left out (`Filter.1.Value.2` gives
-    /// `Filter.Value`), in order.
+    /// `Filter.Value`), in order. An empty one says nothing: clients send `X=` for no `X`.
     pub fn names(&self) -> Vec<String> {
         fn walk(node: &Parameters, name: &str, names: &mut Vec<String>) {
-            if node.value.is_some() && names.last().is_none_or(|last| last != name) {
+            if node.value.as_deref().is_some_and(|value| !value.is_empty())
+                && names.last().is_none_or(|last| last != name)
+            {
                 names.push(name.to_owned());
             }
             for (part, member) in &node.members {

@@ -126,7 +126,8 @@ fn command(call: &Call, request: RunInstancesRequest) -> Result<RunInstances, Ap
         key_name: request.key_name,
         iam_instance_profile: request
             .iam_instance_profile
-            .and_then(|profile| profile.arn.or(profile.name)),
+            .and_then(|profile| profile.arn.or(profile.name))
+            .filter(|profile| !profile.is_empty()),
         ebs_optimized: request.ebs_optimized.unwrap_or(false),
         monitoring: request.monitoring.is_some_and(|monitoring| monitoring.enabled),
         disable_api_termination: request.disable_api_termination.unwrap_or(false),
@@ -184,7 +185,7 @@ fn not_in_effect(request: &RunInstancesRequest) -> Result<(), ApiError> {
     }
     match request.placement.as_ref().and_then(|p| p.tenancy.as_deref()) {
         // A host of one's own is what an instance has here anyway.
-        None | Some("default" | "dedicated") => Ok(()),
+        None | Some("" | "default" | "dedicated") => Ok(()),
         Some("host") => refuse("Placement.Tenancy with the value host"),
         Some(other) => Err(ApiError::invalid_parameter(
             "Tenancy",
@@ -214,8 +215,13 @@ fn zone(call: &Call, placement: Option<&Placement>) -> Result<Option<ZoneName>, 
             .find(|zone| spelt(zone) == text)
             .ok_or_else(|| invalid(text))
     };
-    let by_name = placement.availability_zone.as_deref();
-    let by_id = placement.availability_zone_id.as_deref();
+    // Terraform sends every name of a placement, empty when it has none.
+    let given = |name: &'_ Option<String>| name.clone().filter(|name| !name.is_empty());
+    let (by_name, by_id) = (
+        given(&placement.availability_zone),
+        given(&placement.availability_zone_id),
+    );
+    let (by_name, by_id) = (by_name.as_deref(), by_id.as_deref());
     match (by_name, by_id) {
         (Some(text), None) => find(text, &|zone| zone.to_string()).map(Some),
         (None, Some(text)) => find(text, &|zone| zone.zone_id()).map(Some),
