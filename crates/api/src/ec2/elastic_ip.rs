@@ -241,7 +241,6 @@ fn shape(region: &Region, address: &ElasticIp) -> ec2::Address {
         network_interface_owner_id: association.map(|_| address.owner.to_string()),
         private_ip_address: association.map(|a| a.private.to_string()),
         instance_id: instance.map(|attachment| attachment.instance.to_string()),
-        service_managed: holder.filter(|eni| eni.requester_managed).map(|_| "nat".into()),
         tags: tag_list(&address.tags),
         ..Default::default()
     }

@@ -48,6 +48,7 @@ async fn describe_images(_: Call, request: DescribeImagesRequest) -> Result<Desc
         .one("owner-alias", |_| OWNER_ALIAS)
         .one("owner-id", |_| OWNER)
         .maybe("platform", |_| None::<&str>)
+        .maybe("root-device-name", |_| None::<&str>)
         .one("root-device-type", |_| "instance-store")
         .one("state", |_| "available")
         .one("virtualization-type", |_| "hvm")

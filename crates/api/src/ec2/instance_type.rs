@@ -22,7 +22,7 @@ async fn describe_instance_types(
 ) -> Result<DescribeInstanceTypesResult, ApiError> {
     let keep = Filters::untagged()
         .one("bare-metal", |_: &InstanceType| false)
-        .one("burstable-performance-supported", is_burstable)
+        .one("burstable-performance-supported", |_| BURSTABLE)
         .one("current-generation", is_current)
         .one("hypervisor", hypervisor)
         .one("instance-type", |kind| kind.name)
@@ -86,9 +86,9 @@ fn family(kind: &InstanceType) -> &str {
     kind.name.split('.').next().unwrap_or_default()
 }
 
-fn is_burstable(kind: &InstanceType) -> bool {
-    family(kind).starts_with('t') && family(kind) != "t1"
-}
+/// No type earns CPU credits here; where this says otherwise, Terraform goes on to ask for an instance's credits
+/// and gives up when there are none to tell.
+const BURSTABLE: bool = false;
 
 fn is_current(kind: &InstanceType) -> bool {
     !matches!(family(kind), "t1" | "m1" | "m2" | "m3" | "c1" | "c3" | "r3")
@@ -135,7 +135,7 @@ fn shape(kind: &InstanceType) -> InstanceTypeInfo {
             ..Default::default()
         }),
         hibernation_supported: Some(false),
-        burstable_performance_supported: Some(is_burstable(kind)),
+        burstable_performance_supported: Some(BURSTABLE),
         dedicated_hosts_supported: Some(false),
         auto_recovery_supported: Some(false),
         ..Default::default()

@@ -105,6 +105,9 @@ async fn delete_vpc(call: Call, request: DeleteVpcRequest) -> Result<DeleteVpcRe
 async fn describe_vpcs(call: Call, request: DescribeVpcsRequest) -> Result<DescribeVpcsResult, ApiError> {
     let keep = Filters::tagged(|vpc: &Arc<Vpc>| &vpc.tags)
         .maybe("cidr", |vpc| vpc.primary_cidr())
+        // Other spellings that EC2 takes too; Ansible sends the first.
+        .maybe("cidr-block", |vpc| vpc.primary_cidr())
+        .maybe("cidrBlock", |vpc| vpc.primary_cidr())
         .many("cidr-block-association.association-id", |vpc| {
             vpc.cidrs.iter().map(|c| c.id).collect::<Vec<_>>()
         })
