@@ -16,16 +16,18 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Steps a region's stacks until it is no longer served.
 pub(crate) async fn run(handle: RegionHandle) {
     let mut latest = handle.latest();
+    // Keeps plans only, which can be made again.
+    let mut planner = atoll_stack::Planner::default();
     loop {
         let region = latest.borrow_and_update().clone();
         let now = entropy::now();
         let mut steps = JoinSet::new();
         let mut deadline = None;
+        for step in planner.steps(&region, now) {
+            let handle = handle.clone();
+            steps.spawn(async move { handle.apply(step.account, step).await });
+        }
         for (_, id) in atoll_stack::in_progress(&region) {
-            for step in atoll_stack::steps(&region, id, now) {
-                let handle = handle.clone();
-                steps.spawn(async move { handle.apply(step.account, step).await });
-            }
             deadline = deadline
                 .into_iter()
                 .chain(atoll_stack::next_deadline(&region, id))
