@@ -183,7 +183,8 @@ impl World {
             .append(true)
             .open(self.directory().join("serve.log"))?;
         let listen = self.endpoint.trim_start_matches("http://").to_owned();
-        let mut command = self.atoll(["serve", "--listen", &listen]);
+        let data = self.directory().join("state");
+        let mut command = self.atoll(["serve", "--listen", &listen, "--data-dir", &data.to_string_lossy()]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = command.spawn()?;
         let deadline = Instant::now() + SERVE_DEADLINE;

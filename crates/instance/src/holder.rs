@@ -432,6 +432,7 @@ impl Holder {
             };
             (report.shim_pid, report.init_pid) = (None, None);
             report.ports.clear();
+            report.version += 1;
             if let Err(error) = directory.write_status(&report) {
                 eprintln!("holder: {error}");
             }

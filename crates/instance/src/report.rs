@@ -120,6 +120,9 @@ pub struct InstanceReport {
     /// What last went wrong without ending the instance (a port that could not be made again).
     #[serde(default)]
     pub problem: Option<String>,
+    /// Counts this instance's reports: of two that came by different ways, the higher one is the later one.
+    #[serde(default)]
+    pub version: u64,
 }
 
 /// What a subscription tells.

@@ -71,6 +71,7 @@ fn enter_stage(state: &Path, id: &str) -> Result<()> {
     report.state = InstanceState::Exited {
         reason: error.to_string(),
     };
+    report.version += 1;
     directory.write_status(&report)?;
     Err(error)
 }
@@ -245,6 +246,7 @@ impl Shim {
 
     /// Writes what is true down, then tells it.
     fn publish(&mut self) -> Result<()> {
+        self.report.version += 1;
         self.state.write_status(&self.report)?;
         let message = ShimMessage::Report(self.report.clone());
         self.controls

@@ -160,6 +160,7 @@ impl InstanceDir {
             signals: Vec::new(),
             next_signal: 0,
             problem: None,
+            version: 0,
         })
     }
 

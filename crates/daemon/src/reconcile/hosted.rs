@@ -140,15 +140,11 @@ impl Reconciler {
                 self.known = true;
                 true
             }
-            Event::Host(Change::Instance(report)) => {
-                self.reports.insert(report.id.clone(), report);
-                true
-            }
+            Event::Host(Change::Instance(report)) => self.hear(report),
             Event::Host(Change::Gone(id)) => self.reports.remove(&id).is_some(),
             Event::Done { id, action, result } => {
                 let result = result.map(|outcome| match outcome {
-                    // At least as new as what has been heard: the next look must not see what was before.
-                    Outcome::Report(report) => self.reports.insert(report.id.clone(), *report).is_some(),
+                    Outcome::Report(report) => self.hear(*report),
                     Outcome::Gone => self.reports.remove(&id.to_string()).is_some(),
                     Outcome::Observed => false,
                 });
@@ -159,13 +155,24 @@ impl Reconciler {
             Event::Internet(result) => {
                 self.internet_busy = false;
                 match result {
-                    Ok(report) => drop(self.reports.insert(report.id.clone(), *report)),
+                    Ok(report) => drop(self.hear(*report)),
                     Err(error) => tracing::error!(%error, "the internet's namespace did not start"),
                 }
                 true
             }
             Event::Region | Event::HostGone(_) => false,
         }
+    }
+
+    /// Keeps a report unless a later one is known: answers to steps and announcements come by different ways, so
+    /// that an answer may be older than what was announced meanwhile.
+    fn hear(&mut self, report: InstanceReport) -> bool {
+        let known = self.reports.get(&report.id).map(|known| known.version);
+        if known.is_some_and(|known| known > report.version) {
+            return false;
+        }
+        self.reports.insert(report.id.clone(), report);
+        true
     }
 
     /// Starts a step for each instance that needs one and has none under way.

@@ -62,6 +62,7 @@ impl Holder {
         directory.prepare(&stored)?;
         let mut report = directory.status(&stored.spec);
         report.state = InstanceState::Starting;
+        report.version += 1;
         directory.write_status(&report)?;
         self.reports.insert(id.clone(), report);
         let started = self.start_shim(&id);
@@ -147,6 +148,7 @@ impl Holder {
     pub(super) fn acknowledge(&mut self, id: &str, sequence: u64) -> Result<HolderReply> {
         let mut report = self.known(id)?.clone();
         report.signals.retain(|signal| signal.sequence > sequence);
+        report.version += 1;
         self.state.instance(id).write_status(&report)?;
         self.tell(report.clone());
         Ok(HolderReply::Report(report))
