@@ -80,12 +80,10 @@ impl Trip<'_> {
             .get(&id)
             .and_then(|g| self.world.vpcs.get(&g.vpc));
         let vpc = vpc.ok_or(Stage::BlackholeRoute)?;
-        if !vpc.contains(self.packet.src) {
-            return Err(Stage::SpoofedAtGateway);
-        }
-        self.outside(vpc, self.packet.dst)?;
+        // It has no public addresses to miss: who is not there has no business with it.
         self.holder(vpc.id, self.packet.src)
-            .ok_or(Stage::IgwNoPublicAddress)?;
+            .ok_or(Stage::SpoofedAtGateway)?;
+        self.outside(vpc, self.packet.dst)?;
         self.fits(1500)?;
         self.hop()?;
         self.automatic = true;
@@ -225,8 +223,10 @@ impl Trip<'_> {
             same && near == if back { m.outside } else { m.inside }
         });
         let map = match known.next() {
-            // semantics 85: and it answers no ping, whatever its identifier.
-            Some(_) if back && about.is_none() && asks(&p) => return Err(Stage::NatNoMapping),
+            // semantics 85: an identifier makes no answer of a question, nor the other way round.
+            Some(_) if about.is_none() && p.protocol == protocol::ICMP && asks(&p) == back => {
+                return Err(Stage::NatNoMapping);
+            }
             Some(map) => {
                 if about.is_none() {
                     map.deadline = now + 350_000; // semantics 81; an error is none of the connection's own packets

@@ -188,11 +188,13 @@ impl Trip<'_> {
         } else {
             self.route(eni.subnet)
         };
-        self.automatic = match next {
-            Ok(Next::Eigw(_)) => true,
-            Ok(Next::Eni(eni)) => !on_link && self.nat_of(eni).is_some(),
-            _ => false,
-        };
+        let target = self
+            .target(eni.subnet, packet.dst)
+            .filter(|_| !on_link && next.is_ok());
+        self.automatic = matches!(
+            target,
+            Some(RouteTarget::NatGateway(_) | RouteTarget::EgressOnlyGateway(_))
+        );
         let before = self.memory.flows.clone();
         self.security_groups(eni, Direction::Egress)?;
         let next = if on_link {
