@@ -38,6 +38,8 @@ pub struct Daemon {
     pub(crate) reports: watch::Sender<Reports>,
     /// Ends the daemon.
     pub(crate) stop: Notify,
+    /// The ports of instances that ran before have been taken up.
+    pub(crate) adopted: watch::Sender<bool>,
     /// Everything is being ended.
     pub(crate) going_down: AtomicBool,
     /// Why it cannot go on, if it cannot.
@@ -113,6 +115,16 @@ impl Daemon {
         }
         self.stop.notify_one();
         Ok(())
+    }
+
+    /// Waits until the data plane, if there is one, has the rows that are durable and the ports that stand.
+    pub(crate) async fn is_in_effect(&self) {
+        for region in &self.regions {
+            region.in_effect().await;
+        }
+        if self.plane.is_some() {
+            let _ = self.adopted.subscribe().wait_for(|adopted| *adopted).await;
+        }
     }
 
     /// Every region as it is now.

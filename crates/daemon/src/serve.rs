@@ -35,6 +35,8 @@ use crate::region_handle::RegionHandle;
 use crate::removal;
 use crate::writer::{LoadError, Writer};
 
+/// How long a start waits for the instances that run.
+const ADOPTION: Duration = Duration::from_secs(10);
 /// How long calls under way may take when the daemon ends.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -179,6 +181,14 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         DataPlane::None => None,
         DataPlane::Userspace => {
             let state = data.clone().unwrap_or_else(|| run_directory.join("state"));
+            if let Some(passing) = &passing {
+                // One that was killed where nothing is kept: its instances are nobody's.
+                match Host::existing(passing, &state) {
+                    Ok(host) => host.shutdown(true)?,
+                    Err(atoll_instance::Error::HolderGone { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             let host = Host::open(&run_directory, &state)?;
             // From here on the network is the holder's; what was opened above stays on the host's.
             host.enter()?;
@@ -302,10 +312,19 @@ impl Opened {
             host: self.host.clone(),
             plane,
             stop: Notify::new(),
+            adopted: tokio::sync::watch::Sender::new(false),
             going_down: AtomicBool::new(false),
             broken: OnceLock::new(),
         });
         let reconcilers = start_reconcilers(&daemon);
+        // Nobody is answered before packets meet what was durable and instances that run have their ports
+        // again; whoever calls earlier waits in the listener's queue.
+        if tokio::time::timeout(ADOPTION, daemon.is_in_effect())
+            .await
+            .is_err()
+        {
+            tracing::warn!("instances are still being adopted after {ADOPTION:?}");
+        }
         let auth = match self.options.auth {
             Auth::SigV4 => atoll_api::auth::Auth::SigV4,
             Auth::None => atoll_api::auth::Auth::None,
@@ -381,7 +400,8 @@ fn start_reconcilers(daemon: &Arc<Daemon>) -> Vec<JoinHandle<()>> {
         }
     }
     if let Some(plane) = &daemon.plane {
-        let ports = reconcile::plane::run_ports(plane.clone(), daemon.reports.subscribe());
+        let adopted = daemon.adopted.clone();
+        let ports = reconcile::plane::run_ports(plane.clone(), daemon.reports.subscribe(), adopted);
         tasks.push(tokio::spawn(watched(
             daemon.clone(),
             "the data plane ended",

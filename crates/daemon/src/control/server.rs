@@ -4,14 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use atoll_instance::InstanceState;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::protocol::{ExecTarget, MAX_REPLY, MAX_REQUEST, Reply, Request};
 use crate::daemon::Daemon;
+use crate::reconcile::hosted::Reports;
+use crate::reconcile::internet;
 
 /// Conversations at a time; the socket is its owner's alone.
 const MAX_CONNECTIONS: usize = 64;
+/// How long the internet's namespace may take to start.
+const OUTSIDE_STARTS: Duration = Duration::from_secs(20);
 /// How long a client may be silent.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -90,7 +95,7 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
             Ok(drops) => Reply::Drops { drops },
             Err(message) => refused(message),
         },
-        Request::ExecTarget { name } => exec_target(daemon, &name),
+        Request::ExecTarget { name } => exec_target(daemon, &name).await,
         Request::Shutdown => {
             daemon.stop.notify_one();
             Reply::Done
@@ -102,7 +107,7 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
     }
 }
 
-fn exec_target(daemon: &Daemon, name: &str) -> Reply {
+async fn exec_target(daemon: &Daemon, name: &str) -> Reply {
     let Some(host) = &daemon.host else {
         return refused(
             "this daemon has no data plane, so no instance has processes (--data-plane none)".into(),
@@ -115,7 +120,20 @@ fn exec_target(daemon: &Daemon, name: &str) -> Reply {
         }),
         Err(error) => refused(error.to_string()),
     };
-    if name == "internet" {
+    if name == internet::ID {
+        // It is always there, but for the first moment of a daemon's life.
+        let there = |reports: &Reports| {
+            reports
+                .get(internet::ID)
+                .is_some_and(|report| report.state == InstanceState::Running)
+        };
+        let mut reports = daemon.reports.subscribe();
+        if tokio::time::timeout(OUTSIDE_STARTS, reports.wait_for(there))
+            .await
+            .is_err()
+        {
+            return refused("the internet's namespace has not started; the daemon's log says why".into());
+        }
         return target(name.to_owned());
     }
     match atoll_lens::find_instance(&daemon.current(), name) {

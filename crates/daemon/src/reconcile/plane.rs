@@ -53,10 +53,19 @@ struct Given {
     attachment: Attachment,
 }
 
-/// Tells the plane of ports that come and go; gives the reason why it ended.
-pub(crate) async fn run_ports(plane: Plane, mut reports: watch::Receiver<Reports>) -> Option<PlaneError> {
+/// Tells the plane of ports that come and go, and `adopted` once it has those that the holder's first report
+/// names; gives the reason why it ended.
+pub(crate) async fn run_ports(
+    plane: Plane,
+    mut reports: watch::Receiver<Reports>,
+    adopted: watch::Sender<bool>,
+) -> Option<PlaneError> {
     let mut given: BTreeMap<String, Given> = BTreeMap::new();
     loop {
+        // Nothing is reported before the holder has said what there is.
+        if reports.changed().await.is_err() {
+            return None;
+        }
         let wanted = ports(&reports.borrow_and_update());
         let gone: Vec<(String, Given)> = given
             .iter()
@@ -83,9 +92,7 @@ pub(crate) async fn run_ports(plane: Plane, mut reports: watch::Receiver<Reports
             Ok(Err(error)) => return Some(error),
             Err(_) => return Some(PlaneError::Stopped),
         }
-        if reports.changed().await.is_err() {
-            return None;
-        }
+        adopted.send_replace(true);
     }
 }
 
