@@ -83,6 +83,35 @@ impl Namespace {
         );
     }
 
+    /// Waits until an interface can send.
+    pub fn wait_for_carrier(&self, interface: &str) {
+        self.wait_for(&["-o", "link", "show", "dev", interface], " state UP ");
+    }
+
+    /// Waits until `ip` says something.
+    fn wait_for(&self, words: &[&str], said: &str) {
+        let start = std::time::Instant::now();
+        loop {
+            let output = self.run(|| Command::new("ip").args(words).output().unwrap());
+            if String::from_utf8_lossy(&output.stdout).contains(said) {
+                return;
+            }
+            assert!(
+                start.elapsed() < socket::DEADLINE,
+                "ip {words:?} never says {said}"
+            );
+        }
+    }
+
+    /// Gives `eth0` an IPv6 address and waits until packets to it are taken: the kernel adds the route later.
+    fn ipv6(&self, address: Ipv6Addr) {
+        self.ip(&format!("addr add {address}/64 dev eth0 nodad"));
+        self.wait_for(
+            &["-6", "route", "show", "table", "local"],
+            &format!("local {address} "),
+        );
+    }
+
     pub fn sysctl(&self, name: &str, value: &str) {
         self.run(|| std::fs::write(format!("/proc/sys/net/{name}"), value).unwrap());
     }
@@ -154,7 +183,14 @@ impl Rig {
         ));
         self.fabric.ip(&format!("link set {name} up"));
         station.sysctl("ipv6/conf/eth0/router_solicitations", "0");
+        station.sysctl("ipv6/conf/eth0/accept_dad", "0");
         station.ip("link set eth0 up");
+        // A queue is attached some time after the carrier is there; until then frames are lost.
+        self.fabric.wait_for_carrier(&name);
+        station.wait_for_carrier("eth0");
+        // IPv6 addresses count from when the kernel has given the link-local one.
+        let link_local = ["-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"];
+        station.wait_for(&link_local, " fe80");
         let index = self.fabric.run(|| Plane::interface_index(&name)).unwrap();
         self.plane.port_up(index, attachment).unwrap();
         (name, index)
@@ -189,9 +225,7 @@ impl Rig {
         guest
             .namespace
             .ip(&format!("route add default via 10.0.{subnet}.1"));
-        guest
-            .namespace
-            .ip(&format!("addr add {}/64 dev eth0 nodad", guest.v6));
+        guest.namespace.ipv6(guest.v6);
         guest.namespace.ip(&format!(
             "-6 route add default via {} dev eth0",
             rows::subnet(subnet).router_link_local()
@@ -209,7 +243,7 @@ impl Rig {
         self.port(&namespace, OUTSIDE_STATION, 1500, attachment);
         namespace.ip(&format!("addr add {OUTSIDE_V4}/24 dev eth0"));
         namespace.ip("route add default via 198.51.100.1");
-        namespace.ip(&format!("addr add {OUTSIDE_V6}/64 dev eth0 nodad"));
+        namespace.ipv6(OUTSIDE_V6);
         namespace.ip("-6 route add default via 2001:db8:ff::1 dev eth0");
         namespace
     }
@@ -226,6 +260,8 @@ pub fn bare_pair() -> (Namespace, Namespace) {
         namespace.ip("link set eth0 up");
         namespace.ip(&format!("addr add 10.9.0.{host}/24 dev eth0"));
     }
+    a.wait_for_carrier("eth0");
+    b.wait_for_carrier("eth0");
     (a, b)
 }
 
@@ -238,4 +274,13 @@ pub fn quiet(program: &str, args: &[&str]) -> Command {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command
+}
+
+/// A test that fails says what its plane saw.
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{:#?}\n{:#?}", self.plane.counters(), self.plane.drops());
+        }
+    }
 }

@@ -41,7 +41,12 @@ pub fn delivers(from: &UdpSocket, to: impl Into<IpAddr>, receiver: &UdpSocket, d
     let port = receiver.local_addr().unwrap().port();
     from.send_to(data, SocketAddr::new(to.into(), port)).unwrap();
     let mut buffer = vec![0; 65_536];
-    let (length, source) = receiver.recv_from(&mut buffer).unwrap();
+    let (length, source) = loop {
+        match receiver.recv_from(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            received => break received.unwrap(),
+        }
+    };
     assert!(
         buffer[..length] == *data,
         "{length} bytes of {} arrived, or others",
