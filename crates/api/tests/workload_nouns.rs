@@ -346,7 +346,7 @@ fn an_interface_moves_and_keeps_its_mac_addresses_and_groups() {
     );
     assert_eq!(
         lab.refused(&format!("Action=DeleteNetworkInterface&NetworkInterfaceId={eni}")),
-        "InvalidNetworkInterface.InUse"
+        "InvalidParameterValue"
     );
 }
 

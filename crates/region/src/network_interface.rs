@@ -277,7 +277,7 @@ pub(crate) fn managed_by_caller(eni: &NetworkInterface) -> Result<(), Error> {
 pub(crate) fn in_use(id: EniId) -> Error {
     Error::new(
         "InvalidNetworkInterface.InUse",
-        format!("The network interface '{id}' is currently in use."),
+        format!("Interface: [{id}] in use."),
     )
 }
 
@@ -333,7 +333,9 @@ impl Command for DeleteNetworkInterface {
         let eni = tx.find::<NetworkInterface>(self.id)?;
         managed_by_caller(&eni)?;
         if eni.attachment.is_some() {
-            return Err(in_use(self.id));
+            // Another code than an attachment's refusal has: clients look for these words.
+            let message = format!("Network interface '{}' is currently in use.", self.id);
+            return Err(Error::new("InvalidParameterValue", message));
         }
         remove(tx, self.id);
         Ok(())

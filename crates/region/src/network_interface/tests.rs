@@ -186,7 +186,7 @@ fn an_interface_moves_between_instances_of_its_zone_with_all_it_has() {
     assert_eq!(lab.refused(attach(two, 1)), "InvalidNetworkInterface.InUse");
     assert_eq!(
         lab.refused(DeleteNetworkInterface { id: eni.id }),
-        "InvalidNetworkInterface.InUse"
+        "InvalidParameterValue"
     );
     lab.run(DetachNetworkInterface { attachment: first });
     assert_eq!(
