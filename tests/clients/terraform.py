@@ -160,7 +160,7 @@ class Terraform(unittest.TestCase):
             DisableApiTermination=False,
             EbsOptimized=False,
             Monitoring={"Enabled": False},
-            MetadataOptions={"HttpEndpoint": "enabled", "HttpTokens": "required"},
+            MetadataOptions={"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 2},
             # Sent with every launch, empty where the configuration says nothing.
             Placement={"AvailabilityZone": "", "GroupName": ""},
             IamInstanceProfile={"Name": ""},
@@ -172,6 +172,9 @@ class Terraform(unittest.TestCase):
         # No volumes and no CPU credits: the provider does not go on to ask for them, which would be InvalidAction.
         self.assertEqual(row["BlockDeviceMappings"], [])
         self.assertNotIn("IamInstanceProfile", row)
+        # What was asked for is found again, or each plan would change it.
+        shown = {name: row["MetadataOptions"][name] for name in ("State", "HttpTokens", "HttpPutResponseHopLimit")}
+        self.assertEqual(shown, {"State": "applied", "HttpTokens": "required", "HttpPutResponseHopLimit": 2})
         kind = self.only(ec2.describe_instance_types(InstanceTypes=["t3.micro"])["InstanceTypes"])
         self.assertFalse(kind["BurstablePerformanceSupported"])
         for attribute in ("disableApiStop", "disableApiTermination", "instanceInitiatedShutdownBehavior"):

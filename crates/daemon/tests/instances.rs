@@ -257,6 +257,7 @@ fn launch(count: u32) -> impl FnOnce(&mut Transaction) -> Result<(), Error> {
                 ebs_optimized: false,
                 monitoring: false,
                 auto_public: false,
+                metadata: Default::default(),
                 client_token: None,
                 terminated: None,
                 tags: Default::default(),

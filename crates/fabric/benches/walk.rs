@@ -279,6 +279,7 @@ fn interface(vpc: u64, subnet: u64, number: u64) -> (NetworkInterface, Instance)
         state_reason: None,
         transition_reason: String::new(),
         auto_public: false,
+        metadata: Default::default(),
         image: ImageId::new(1),
         instance_type: "t3.micro".into(),
         key_name: None,

@@ -61,6 +61,34 @@ pub enum UserDataRun {
     Exited(i32),
 }
 
+/// How the launch asked for instance metadata to be served. Shown again; nothing serves metadata here yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataOptions {
+    /// Whether there is an endpoint at all.
+    pub endpoint: bool,
+    /// Whether a session token is required.
+    pub tokens_required: bool,
+    /// How many hops a token's answer may go, 1 to 64.
+    pub hop_limit: u8,
+    /// Whether there is an IPv6 endpoint.
+    pub ipv6: bool,
+    /// Whether the instance's tags are among the metadata.
+    pub tags: bool,
+}
+
+impl Default for MetadataOptions {
+    /// As EC2 has it for an image that asks for nothing itself.
+    fn default() -> MetadataOptions {
+        MetadataOptions {
+            endpoint: true,
+            tokens_required: false,
+            hop_limit: 1,
+            ipv6: false,
+            tags: false,
+        }
+    }
+}
+
 /// An instance; its interfaces are those whose attachment names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -88,6 +116,9 @@ pub struct Instance {
     /// Whether its primary interface gets a public IPv4 address at every start, as it did at launch.
     #[serde(default)]
     pub auto_public: bool,
+    /// How metadata was asked for.
+    #[serde(default)]
+    pub metadata: MetadataOptions,
     /// The image as the caller named it; any id runs the default image.
     pub image: ImageId,
     /// Its type, by name: the limits on its interfaces follow from it.

@@ -42,7 +42,7 @@ pub use egress_only_gateway::EgressOnlyInternetGateway;
 pub use elastic_ip::ElasticIp;
 pub use geography::{RegionName, ZoneName};
 pub use id::*;
-pub use instance::{Instance, InstanceState};
+pub use instance::{Instance, InstanceState, MetadataOptions};
 pub use internet_gateway::InternetGateway;
 pub use nat_gateway::{NatGateway, NatGatewayState};
 pub use network_acl::{AclEntry, NetworkAcl, RuleAction};

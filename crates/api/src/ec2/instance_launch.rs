@@ -8,6 +8,7 @@ use atoll_region::instance::launch::{LaunchInterface, LaunchInterfaceKind, Launc
 use atoll_region::security_group::GroupRef;
 use atoll_shapes::ec2::{InstanceNetworkInterfaceSpecification, Placement, Reservation, RunInstancesRequest};
 
+use super::instance_metadata;
 use super::instance_shape::{Item, reservations};
 use super::network_interface::{count, ipv6_addresses, private_addresses, tracking, v4};
 use super::network_interface_attribute::{device_index, one_card};
@@ -128,6 +129,12 @@ fn command(call: &Call, request: RunInstancesRequest) -> Result<RunInstances, Ap
             .iam_instance_profile
             .and_then(|profile| profile.arn.or(profile.name))
             .filter(|profile| !profile.is_empty()),
+        metadata: request
+            .metadata_options
+            .as_ref()
+            .map(instance_metadata::asked)
+            .transpose()?
+            .unwrap_or_default(),
         ebs_optimized: request.ebs_optimized.unwrap_or(false),
         monitoring: request.monitoring.is_some_and(|monitoring| monitoring.enabled),
         disable_api_termination: request.disable_api_termination.unwrap_or(false),

@@ -14,6 +14,7 @@ use atoll_shapes::ec2::{
 };
 
 use super::instance::interfaces;
+use super::instance_metadata;
 use super::network_interface::{group_identifiers, ip_owner, public_dns_name, tracking_shape};
 use crate::wire::{Filters, tag_list, time};
 
@@ -91,6 +92,21 @@ pub(super) fn filters(region: &Region) -> Filters<'_, Item> {
         .maybe("key-name", |item| item.instance.key_name.clone())
         .one("launch-index", |item| item.instance.launch_index)
         .one("launch-time", |item| item.instance.launched.to_iso8601())
+        .one("metadata-options.http-endpoint", |item| {
+            instance_metadata::enabled(item.instance.metadata.endpoint)
+        })
+        .one("metadata-options.http-protocol-ipv6", |item| {
+            instance_metadata::enabled(item.instance.metadata.ipv6)
+        })
+        .one("metadata-options.http-put-response-hop-limit", |item| {
+            item.instance.metadata.hop_limit
+        })
+        .one("metadata-options.http-tokens", |item| {
+            instance_metadata::tokens(item.instance.metadata)
+        })
+        .one("metadata-options.instance-metadata-tags", |item| {
+            instance_metadata::enabled(item.instance.metadata.tags)
+        })
         .one("monitoring-state", |item| monitoring(&item.instance))
         .one("owner-id", |item| item.instance.owner)
         .maybe("placement-group-name", none)
@@ -373,6 +389,7 @@ fn shape(region: &Region, item: &Item) -> ec2::Instance {
         usage_operation: Some("RunInstances".into()),
         ebs_optimized: Some(instance.ebs_optimized),
         ena_support: Some(true),
+        metadata_options: Some(instance_metadata::shape(instance.metadata)),
         client_token: instance.client_token.as_ref().map(|t| t.token.clone()),
         iam_instance_profile: profile_arn(instance).map(|arn| IamInstanceProfile {
             arn: Some(arn),

@@ -8,6 +8,7 @@ mod image;
 mod instance;
 mod instance_attribute;
 mod instance_launch;
+mod instance_metadata;
 mod instance_shape;
 mod instance_type;
 mod internet_gateway;

@@ -440,6 +440,7 @@ impl Scene {
             state_reason: None,
             transition_reason: String::new(),
             auto_public: false,
+            metadata: Default::default(),
             image: ImageId::new(1),
             instance_type: "t3.micro".into(),
             key_name: None,

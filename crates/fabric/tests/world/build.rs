@@ -385,6 +385,7 @@ impl World {
             state_reason: None,
             transition_reason: String::new(),
             auto_public: false,
+            metadata: Default::default(),
             image: ImageId::new(1),
             instance_type: "t3.large".to_owned(),
             key_name: None,

@@ -7,8 +7,8 @@ use atoll_model::instance::{ShutdownBehavior, UserDataRun};
 use atoll_model::instance_type::{self, InstanceType};
 use atoll_model::network_interface::ConnectionTracking;
 use atoll_model::{
-    Delta, EniId, ImageId, Instance, InstanceState, Key, NetworkInterface, ReservationId, Row,
-    SecurityGroupId, Subnet, SubnetId, Tags, ZoneName, quota,
+    Delta, EniId, ImageId, Instance, InstanceState, Key, MetadataOptions, NetworkInterface, ReservationId,
+    Row, SecurityGroupId, Subnet, SubnetId, Tags, ZoneName, quota,
 };
 
 use crate::elastic_ip;
@@ -95,6 +95,8 @@ pub struct RunInstances {
     pub key_name: Option<String>,
     /// The instance profile, kept without effect.
     pub iam_instance_profile: Option<String>,
+    /// How metadata is asked for; without effect.
+    pub metadata: MetadataOptions,
     /// Kept without effect.
     pub ebs_optimized: bool,
     /// Kept without effect.
@@ -131,6 +133,7 @@ impl RunInstances {
             user_data: None,
             key_name: None,
             iam_instance_profile: None,
+            metadata: MetadataOptions::default(),
             ebs_optimized: false,
             monitoring: false,
             disable_api_termination: false,
@@ -238,6 +241,7 @@ impl Command for RunInstances {
                         state_reason: Some(("pending".into(), "pending".into())),
                         transition_reason: String::new(),
                         auto_public: false,
+                        metadata: self.metadata,
                         image: self.image,
                         instance_type: instance_type.name.into(),
                         key_name: self.key_name.clone(),
