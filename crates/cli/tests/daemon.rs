@@ -5,6 +5,8 @@ mod house;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use house::{House, Serving};
 
@@ -160,4 +162,69 @@ fn a_second_daemon_at_the_same_port_is_refused_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("--listen"), "{error}");
+}
+
+/// The stack's status, once it has one that `wanted` takes.
+fn stack_status(house: &House, serving: &Serving, wanted: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let status: serde_json::Value =
+            serde_json::from_str(&house.say(serving, &["status", "--json"])).unwrap();
+        let stacks = status["regions"][0]["stacks"].as_array().unwrap();
+        let found = stacks
+            .first()
+            .map(|stack| stack["status"].as_str().unwrap().to_owned());
+        match found {
+            Some(found) if wanted(&found) => return found,
+            found => assert!(Instant::now() < deadline, "the stack is {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_stack_whose_daemon_is_killed_is_finished_by_the_next_one() {
+    let house = House::new();
+    let mut template =
+        String::from("Resources:\n  Vpc: {Type: AWS::EC2::VPC, Properties: {CidrBlock: 10.0.0.0/16}}\n");
+    // A chain, so that there is always something left to do when the kill comes.
+    for n in 0..60 {
+        let after = if n == 0 {
+            "Vpc".to_owned()
+        } else {
+            format!("S{}", n - 1)
+        };
+        template += &format!(
+            "  S{n}: {{Type: AWS::EC2::Subnet, DependsOn: {after}, Properties: \
+             {{VpcId: !Ref Vpc, CidrBlock: 10.0.{n}.0/24}}}}\n"
+        );
+    }
+    let data = house.data();
+    let data = data.to_str().unwrap();
+    let mut serving = serve(&house, &["--data-dir", data]);
+    let path = house.path().join("chain.yaml");
+    std::fs::write(&path, template).unwrap();
+    let mut up = house.atoll(&["up", path.to_str().unwrap()]);
+    let mut up = up
+        .env("AWS_ENDPOINT_URL", &serving.endpoint)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let killed_at = stack_status(&house, &serving, |_| true);
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    assert!(!up.wait().unwrap().success());
+    assert_eq!(killed_at, "CREATE_IN_PROGRESS");
+
+    let serving = serve(&house, &["--data-dir", data]);
+    stack_status(&house, &serving, |status| status == "CREATE_COMPLETE");
+    let subnets = house.say(
+        &serving,
+        &[
+            "api",
+            "DescribeSubnets",
+            "Filter.1.Name=tag:aws:cloudformation:stack-name",
+            "Filter.1.Value.1=chain",
+        ],
+    );
+    assert_eq!(subnets.matches("<subnetId>").count(), 60, "each once");
 }
