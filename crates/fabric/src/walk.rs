@@ -334,14 +334,19 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
 
     fn finish(self, end: Result<Action, Halt>) -> Outcome {
         let alone = self.original.fragment.is_some() || self.original.is_icmp_error();
-        let ended = self.ended.unwrap_or(Drop {
-            stage: Stage::RoutingLoop,
-            at: Place::Internet,
-            rule: None,
-            answer: None,
-        });
+        let verdict = match (end, self.ended) {
+            (Ok(action), _) => Verdict::Forward(action),
+            (Err(_), Some(drop)) => Verdict::Drop(drop),
+            // A `Halt` comes from `Journey::halt` alone, which says why.
+            (Err(_), None) => Verdict::Drop(Drop {
+                stage: Stage::Malformed,
+                at: Place::Internet,
+                rule: None,
+                answer: None,
+            }),
+        };
         Outcome {
-            verdict: end.map_or(Verdict::Drop(ended), Verdict::Forward),
+            verdict,
             effects: self.effects,
             dependencies: self.dependencies,
             hold: if alone { 0 } else { self.hold },
