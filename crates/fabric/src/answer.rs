@@ -34,7 +34,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let Port::Eni(id) = original.ingress else {
             return Some(original.dst);
         };
-        let interface = self.fabric.interfaces.get(&id)?;
+        let interface = self.fabric.interfaces.get(id)?;
         let subnet = self.fabric.subnets.get(&interface.subnet)?;
         let from = subnet.router(original.family())?;
         let (icmp, (kind, code)) = match original.family() {
@@ -62,7 +62,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let Port::Eni(id) = self.original.ingress else {
             return None;
         };
-        let home = self.fabric.interfaces.get(&id)?.subnet;
+        let home = self.fabric.interfaces.get(id)?.subnet;
         if home == gateway {
             return Some(Answer::Reset); // semantics 23
         }

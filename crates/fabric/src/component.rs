@@ -29,7 +29,7 @@ fn fingerprint(kind: u64, words: [u64; 2], more: u64) -> Component {
 }
 
 fn of_id<I: ResourceId>(kind: u64, id: I) -> Component {
-    fingerprint(kind, [id.digits().bits(), 0], 0)
+    Component(mix(mix(0x452_821e_638d_0137, kind), id.digits().bits()))
 }
 
 /// IPv4 in its mapped form, which no packet carries as IPv6.

@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use crate::component::Changed;
 use crate::egress_only_gateway::EgressOnlyPart;
 use crate::flows::Slot;
+use crate::interface_index::{ByAddress, ById};
 use crate::nat_gateway::NatPart;
 use crate::network_acl::Acl;
 use crate::network_interface::Interface;
@@ -47,9 +48,8 @@ pub struct Fabric {
     pub(crate) group_rows: HashMap<SecurityGroupId, Arc<SecurityGroup>>,
     pub(crate) sets: GroupSets,
     pub(crate) interface_rows: HashMap<EniId, Arc<NetworkInterface>>,
-    pub(crate) interfaces: HashMap<EniId, Arc<Interface>>,
-    /// By private address.
-    pub(crate) addresses: HashMap<(VpcId, IpAddr), Arc<Interface>>,
+    pub(crate) interfaces: ById,
+    pub(crate) addresses: ByAddress,
     /// By the address that the outside knows, with the private one; IPv6 is its own.
     pub(crate) publics: HashMap<IpAddr, (Arc<Interface>, IpAddr)>,
     /// By MAC on the link.
@@ -126,20 +126,20 @@ impl Fabric {
     /// The MAC that ARP or neighbour discovery by an interface finds for an address: the router's for its own
     /// addresses (semantics 54), another interface's in the same subnet, else nobody's.
     pub fn neighbour(&self, eni: EniId, addr: IpAddr) -> Option<Mac> {
-        let asking = self.interfaces.get(&eni)?;
+        let asking = self.interfaces.get(eni)?;
         let subnet = self.subnets.get(&asking.subnet)?;
         if subnet.routers.contains(&addr) {
             return Some(subnet.router_mac);
         }
         self.addresses
-            .get(&(asking.vpc, addr))
+            .get(asking.vpc, addr)
             .filter(|owner| owner.subnet == asking.subnet && owner.id != eni)
             .map(|owner| owner.mac)
     }
 
     /// An interface's MAC and its subnet's router's, if it is there: what its port speaks and hears.
     pub fn link(&self, eni: EniId) -> Option<Link> {
-        let interface = self.interfaces.get(&eni)?;
+        let interface = self.interfaces.get(eni)?;
         let subnet = self.subnets.get(&interface.subnet)?;
         Some(Link {
             mac: interface.mac,
@@ -151,7 +151,7 @@ impl Fabric {
 
     /// The interface that has a private address of a VPC.
     pub fn interface_at(&self, vpc: VpcId, addr: IpAddr) -> Option<EniId> {
-        self.addresses.get(&(vpc, addr)).map(|interface| interface.id)
+        self.addresses.get(vpc, addr).map(|interface| interface.id)
     }
 
     /// The interface that has an address known outside (public or Elastic IPv4, any VPC's IPv6), and its private
@@ -165,7 +165,7 @@ impl Fabric {
     /// The router's addresses in an interface's subnet: the routable ones first, then the link-local ones.
     pub fn routers(&self, eni: EniId) -> &[IpAddr] {
         self.interfaces
-            .get(&eni)
+            .get(eni)
             .and_then(|interface| self.subnets.get(&interface.subnet))
             .map_or(&[], |subnet| &subnet.routers)
     }

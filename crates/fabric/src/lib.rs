@@ -26,6 +26,7 @@ mod classify;
 mod egress_only_gateway;
 mod elastic_ip;
 mod instance;
+mod interface_index;
 mod internet_gateway;
 mod journey;
 mod nat_gateway;

@@ -1,7 +1,7 @@
 //! Network interfaces: whose address, whose MAC, which groups; spoofing and the source/destination check
 //! (semantics 36, 65).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use atoll_model::network_interface::{AttachmentState, InterfaceType};
@@ -24,7 +24,7 @@ pub(crate) struct Interface {
     pub(crate) vpc: VpcId,
     pub(crate) subnet: SubnetId,
     pub(crate) mac: Mac,
-    pub(crate) addresses: Box<[IpAddr]>,
+    pub(crate) addresses: Addresses,
     /// (private, public), IPv4.
     pub(crate) public: Box<[(Ipv4Addr, Ipv4Addr)]>,
     /// Sorted, each once.
@@ -40,10 +40,44 @@ pub(crate) struct Interface {
     pub(crate) timeouts: Timeouts,
 }
 
+/// An interface's private addresses; the primary ones, mostly all there are, stand within the part itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Addresses {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+    more: Box<[IpAddr]>,
+}
+
+impl Addresses {
+    fn new(row: &NetworkInterface) -> Addresses {
+        let secondary_v4 = row.private_addresses.iter().skip(1).map(|a| IpAddr::V4(a.ip));
+        let secondary_v6 = row.ipv6_addresses.iter().skip(1).map(|a| IpAddr::V6(*a));
+        Addresses {
+            v4: row.primary_ip(),
+            v6: row.ipv6_addresses.first().copied(),
+            more: secondary_v4.chain(secondary_v6).collect(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, addr: IpAddr) -> bool {
+        let primary = match addr {
+            IpAddr::V4(a) => self.v4 == Some(a),
+            IpAddr::V6(a) => self.v6 == Some(a),
+        };
+        primary || self.more.contains(&addr)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let primary = self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6));
+        primary.chain(self.more.iter().copied())
+    }
+}
+
 impl Interface {
     #[inline]
     pub(crate) fn has(&self, addr: IpAddr) -> bool {
-        self.addresses.contains(&addr)
+        self.addresses.contains(addr)
     }
 
     pub(crate) fn has_public(&self) -> bool {
@@ -94,10 +128,10 @@ impl Fabric {
 
     /// Works out an interface's part again from its row and its instance's state.
     pub(crate) fn rebuild_interface(&mut self, id: EniId, changed: &mut Changed) {
-        let old = self.interfaces.get(&id).cloned();
+        let old = self.interfaces.get(id).cloned();
         let Some(row) = self.interface_rows.get(&id).cloned() else {
             if let Some(old) = old {
-                self.interfaces.remove(&id);
+                self.interfaces.remove(id);
                 self.unindex(&old, None, changed);
                 self.leave_set(old.set);
                 changed.add(Component::interface(id));
@@ -120,7 +154,7 @@ impl Fabric {
             vpc: row.vpc,
             subnet: row.subnet,
             mac: row.mac,
-            addresses: row.addresses().collect(),
+            addresses: Addresses::new(&row),
             public: row
                 .private_addresses
                 .iter()
@@ -145,19 +179,19 @@ impl Fabric {
             }
         }
         self.index(&part, old.as_deref(), changed);
-        self.interfaces.insert(id, part);
+        self.interfaces.insert(part);
         changed.add(Component::interface(id));
     }
 
     fn index(&mut self, part: &Arc<Interface>, old: Option<&Interface>, changed: &mut Changed) {
-        for addr in &part.addresses {
-            self.addresses.insert((part.vpc, *addr), Arc::clone(part));
-            if old.is_none_or(|old| old.vpc != part.vpc || !old.has(*addr)) {
-                changed.add(Component::address(part.vpc, *addr));
-                changed.add(Component::public(*addr));
+        for addr in part.addresses.iter() {
+            self.addresses.insert(addr, Arc::clone(part));
+            if old.is_none_or(|old| old.vpc != part.vpc || !old.has(addr)) {
+                changed.add(Component::address(part.vpc, addr));
+                changed.add(Component::public(addr));
             }
             if addr.is_ipv6() {
-                self.publics.insert(*addr, (Arc::clone(part), *addr));
+                self.publics.insert(addr, (Arc::clone(part), addr));
             }
         }
         for pair @ (private, public) in &part.public {
@@ -178,19 +212,16 @@ impl Fabric {
     /// delta may move an address, in either order.
     fn unindex(&mut self, old: &Interface, new: Option<&Interface>, changed: &mut Changed) {
         let id = old.id;
-        for addr in &old.addresses {
-            if new.is_some_and(|new| new.vpc == old.vpc && new.has(*addr)) {
+        for addr in old.addresses.iter() {
+            if new.is_some_and(|new| new.vpc == old.vpc && new.has(addr)) {
                 continue;
             }
-            let key = (old.vpc, *addr);
-            if self.addresses.get(&key).is_some_and(|i| i.id == id) {
-                self.addresses.remove(&key);
+            self.addresses.remove(old.vpc, addr, id);
+            if addr.is_ipv6() && self.publics.get(&addr).is_some_and(|(i, _)| i.id == id) {
+                self.publics.remove(&addr);
             }
-            if addr.is_ipv6() && self.publics.get(addr).is_some_and(|(i, _)| i.id == id) {
-                self.publics.remove(addr);
-            }
-            changed.add(Component::address(old.vpc, *addr));
-            changed.add(Component::public(*addr));
+            changed.add(Component::address(old.vpc, addr));
+            changed.add(Component::public(addr));
         }
         for pair in &old.public {
             if new.is_some_and(|new| new.public.contains(pair)) {
