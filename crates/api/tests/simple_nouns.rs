@@ -102,10 +102,10 @@ fn instance_types_say_what_they_allow() {
     assert_eq!(elements(&m5, "maximumNetworkInterfaces"), ["3"]);
     assert_eq!(elements(&m5, "ipv4AddressesPerInterface"), ["10"]);
     let arm = "Action=DescribeInstanceTypes&Filter.1.Name=processor-info.supported-architecture&Filter.1.Value.1=arm64\
-               &Filter.2.Name=instance-type&Filter.2.Value.1=t4g.*";
+               &Filter.2.Name=instance-type&Filter.2.Value.1=t4g.m*";
     assert_eq!(
         elements(&run(&memory, arm).unwrap(), "instanceType"),
-        ["t4g.medium", "t4g.micro", "t4g.nano", "t4g.small"]
+        ["t4g.medium", "t4g.micro"]
     );
     let unknown = run(&memory, "Action=DescribeInstanceTypes&InstanceType.1=t3.giant").unwrap_err();
     assert_eq!(
