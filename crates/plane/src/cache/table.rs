@@ -97,7 +97,12 @@ impl<W: Words, const K: usize> Table<W, K> {
 
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(&self.entries[self.home(hash)]);
+        let home = self.home(hash);
+        prefetch(&self.entries[home]);
+        // Where the table is full, every second way leads into the next cache line.
+        if let Some(next) = self.entries.get(home + 64 / size_of::<W>()) {
+            prefetch(next);
+        }
     }
 
     #[inline(always)]
