@@ -59,6 +59,8 @@ impl Connection {
     /// # Errors
     /// When it is not a URL of the form `http://HOST:PORT`.
     pub fn new(endpoint: Option<String>) -> Result<Self, ConnectionError> {
+        // An empty variable names nothing, as AWS's own clients have it.
+        let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty());
         let named = endpoint.is_some();
         let endpoint = endpoint.unwrap_or_else(|| format!("http://{DEFAULT_LISTEN}"));
         let wrong = || ConnectionError::Endpoint(endpoint.clone());

@@ -234,11 +234,7 @@ impl World {
 
     /// Judges a silence: what the live plane said dropped the packet, and what the trace says.
     pub fn judge_drop(&mut self, drop: &ExpectedDrop, seen: &Seen) -> Result<(), Failure> {
-        let live = self.last_drop(
-            drop.dropped_destination.unwrap_or(drop.to),
-            drop.port,
-            drop.on_return,
-        )?;
+        let live = self.last_drop(drop.answering.unwrap_or(drop.to), drop.port, drop.on_return)?;
         let trace = self.trace(drop.from, drop.to, drop.port)?;
         let part = if drop.on_return {
             trace["return"].clone()
@@ -280,15 +276,17 @@ impl World {
     /// The latest live drop of a TCP packet to that address and port, or, on the return way, from them.
     pub fn last_drop(&self, address: &str, port: u16, on_return: bool) -> Result<Value, Failure> {
         let drops = self.json(&["drops"])?;
-        let (addr, number) = if on_return {
-            ("source", "source_port")
+        let side = if on_return { "source" } else { "destination" };
+        let wanted = if address.contains(':') {
+            format!("[{address}]:{port}")
         } else {
-            ("destination", "destination_port")
+            format!("{address}:{port}")
         };
         let all = drops.as_array().cloned().unwrap_or_default();
-        Ok(all
-            .into_iter()
-            .rfind(|d| d[addr].as_str() == Some(address) && d[number].as_u64() == Some(u64::from(port)))
+        let of_it = all.into_iter().filter(|d| d[side].as_str() == Some(&wanted));
+        // ISO 8601 times order as text.
+        Ok(of_it
+            .max_by_key(|d| d["time"].as_str().unwrap_or_default().to_owned())
             .unwrap_or(Value::Null))
     }
 }
@@ -310,6 +308,6 @@ pub struct ExpectedDrop<'a> {
     pub stage: &'a str,
     /// Whether it is the reply that is dropped.
     pub on_return: bool,
-    /// The address that the dropped packet bears at the point of its drop, when a gateway changed it.
-    pub dropped_destination: Option<&'a str>,
+    /// For a dropped reply: the address that it comes from, where that is not the one that was called.
+    pub answering: Option<&'a str>,
 }

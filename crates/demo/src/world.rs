@@ -169,11 +169,20 @@ impl World {
         .into())
     }
 
-    /// Runs the `atoll` binary with `--json` and reads its answer.
+    /// Runs the `atoll` binary with `--json` and reads its answer, whatever the exit status: `trace` says by it
+    /// whether the packet arrives.
     pub fn json(&self, args: &[&str]) -> Result<Value, Failure> {
         let mut args = args.to_vec();
         args.push("--json");
-        Ok(serde_json::from_str(&self.succeed(&args)?)?)
+        let output = self.run(&args)?;
+        let answer = serde_json::from_slice(&output.stdout);
+        Ok(answer.map_err(|e| {
+            format!(
+                "atoll {}: {e}: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })?)
     }
 
     /// Starts the daemon and waits until it answers.
@@ -184,7 +193,13 @@ impl World {
             .open(self.directory().join("serve.log"))?;
         let listen = self.endpoint.trim_start_matches("http://").to_owned();
         let data = self.directory().join("state");
-        let mut command = self.atoll(["serve", "--listen", &listen, "--data-dir", &data.to_string_lossy()]);
+        let mut command = self.atoll([
+            "serve",
+            "--listen",
+            &listen,
+            "--data-dir",
+            &data.to_string_lossy(),
+        ]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = command.spawn()?;
         let deadline = Instant::now() + SERVE_DEADLINE;

@@ -110,9 +110,10 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         port: 80,
         stage: "nacl-ingress",
         on_return: false,
-        dropped_destination: Some(&private),
+        answering: None,
     };
-    expect_drop_inside(world, &to_web)?;
+    let seen = world.page(INTERNET, &public)?;
+    world.judge_drop(&to_web, &seen)?;
 
     world.api(
         "DeleteNetworkAclEntry",
@@ -156,7 +157,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
             tried: "internet → web-a port 80; the ACL has no outbound rule",
             stage: "nacl-egress",
             on_return: true,
-            dropped_destination: Some(&private),
+            answering: Some(&private),
             ..to_web
         },
         &seen,
@@ -202,7 +203,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         port: 7000,
         stage: "security-group-empty",
         on_return: false,
-        dropped_destination: None,
+        answering: None,
     })?;
     for (_, v4, v6) in egress {
         let (name, block) = match (v4, v6) {
@@ -220,10 +221,4 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         )?;
     }
     Ok(())
-}
-
-/// A drop behind the internet gateway: the packet bears the private address there.
-fn expect_drop_inside(world: &mut World, drop: &ExpectedDrop) -> Result<(), Failure> {
-    let seen = world.page(drop.from, drop.to)?;
-    world.judge_drop(drop, &seen)
 }

@@ -34,7 +34,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         port: 5432,
         stage: "eigw-inbound",
         on_return: false,
-        dropped_destination: None,
+        answering: None,
     })?;
     Ok(())
 }

@@ -24,7 +24,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
             port,
             stage: "no-such-address",
             on_return: false,
-            dropped_destination: None,
+            answering: None,
         })?;
     }
     world.expect_drop(&ExpectedDrop {
@@ -35,7 +35,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         port: 7003,
         stage: "no-route",
         on_return: false,
-        dropped_destination: None,
+        answering: None,
     })?;
     world.succeed(["down", TWIN])?;
     Ok(())

@@ -27,7 +27,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
             port: 5432,
             stage: "nat-no-mapping",
             on_return: false,
-            dropped_destination: None,
+            answering: None,
         })?;
     }
     Ok(())

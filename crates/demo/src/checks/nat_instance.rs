@@ -32,7 +32,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         port: 7002,
         stage: "source-dest-check",
         on_return: false,
-        dropped_destination: None,
+        answering: None,
     })?;
     set(world, "false")?;
     Ok(())

@@ -43,7 +43,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         port: 7001,
         stage: "blackhole-route",
         on_return: false,
-        dropped_destination: None,
+        answering: None,
     })?;
     world.api("DeleteRoute", &hole)?;
     world.api("DeleteRoute", &route)?;

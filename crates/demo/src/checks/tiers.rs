@@ -33,7 +33,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
             port: 8080,
             stage: "security-group-ingress",
             on_return: false,
-            dropped_destination: None,
+            answering: None,
         })?;
     }
     Ok(())

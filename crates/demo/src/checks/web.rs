@@ -27,9 +27,10 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
             from: INTERNET,
             to: &database.private,
             port: 5432,
-            stage: "private-dst-at-internet",
+            // semantics 69: no public address stands for it.
+            stage: "igw-unknown-public-destination",
             on_return: false,
-            dropped_destination: None,
+            answering: None,
         })?;
     }
     Ok(())
