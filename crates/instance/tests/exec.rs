@@ -73,19 +73,10 @@ fn a_terminal_is_one_of_the_sandbox_and_has_its_size() {
                 rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY,
             )
             .unwrap();
-            rustix::termios::tcsetwinsize(
-                &outer,
-                rustix::termios::Winsize {
-                    ws_row: 33,
-                    ws_col: 77,
-                    ws_xpixel: 0,
-                    ws_ypixel: 0,
-                },
-            )
-            .unwrap();
+            set_size(&outer, 33, 77);
             let mut child = bed.on_terminal(
                 "i-a",
-                "stty size; tty; echo begin; read word; echo \"<$word>\"; exit 5",
+                "stty size; tty; echo begin; until [ \"$(stty size)\" = '40 100' ]; do :; done; echo resized; read word; echo \"<$word>\"; exit 5",
                 &inner,
             );
             drop(inner);
@@ -94,20 +85,37 @@ fn a_terminal_is_one_of_the_sandbox_and_has_its_size() {
                 std::fs::File::from(outer),
             );
             let mut text = String::new();
-            let mut sent = false;
+            let (mut resized, mut sent) = (false, false);
             let mut bytes = [0; 1024];
             // The end of a terminal is an error.
             while let Ok(length @ 1..) = reader.read(&mut bytes) {
                 text += &String::from_utf8_lossy(&bytes[..length]);
-                if text.contains("begin") && !sent {
+                if text.contains("begin") && !resized {
+                    set_size(&writer, 40, 100);
+                    // The kernel tells the foreground of a session; this terminal is nobody's.
+                    let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+                    rustix::process::kill_process(pid, rustix::process::Signal::WINCH).unwrap();
+                    resized = true;
+                }
+                if text.contains("resized") && !sent {
                     writer.write_all(b"hello\n").unwrap();
                     sent = true;
                 }
             }
             assert_eq!(child.wait().unwrap().code(), Some(5), "{text}");
-            for part in ["33 77", "/dev/pts/0", "<hello>"] {
+            for part in ["33 77", "/dev/pts/0", "resized", "<hello>"] {
                 assert!(text.contains(part), "{part} in {text}");
             }
         },
     );
+}
+
+fn set_size(terminal: impl std::os::fd::AsFd, rows: u16, columns: u16) {
+    let size = rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(terminal, size).unwrap();
 }
