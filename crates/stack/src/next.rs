@@ -261,7 +261,7 @@ pub(crate) fn is_due(region: &Region, stack: &Stack, action: &Action, now: Times
             let complete =
                 |id: &String| status_of(id).is_none_or(|status| status == ResourceStatus::CreateComplete);
             stack.status == StackStatus::CreateInProgress
-                && !creation_deadline(stack).is_some_and(|deadline| deadline <= now)
+                && creation_deadline(stack).is_none_or(|deadline| deadline > now)
                 && !stack.resources.values().any(failed)
                 && stack.resources.get(id).is_some_and(|resource| {
                     resource.status == ResourceStatus::Waiting && resource.depends_on.iter().all(complete)
