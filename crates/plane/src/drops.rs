@@ -95,7 +95,6 @@ struct Kept {
     cell: CellId,
     generation: u32,
     expires: Timestamp,
-    epoch: u64,
     used: u64,
 }
 
@@ -105,8 +104,6 @@ struct Kept {
 pub(crate) struct DropVerdicts {
     sets: Vec<[Option<Kept>; DropVerdicts::WAYS]>,
     clock: u64,
-    /// Verdicts of an earlier epoch hold no more.
-    epoch: u64,
 }
 
 impl DropVerdicts {
@@ -119,7 +116,6 @@ impl DropVerdicts {
         DropVerdicts {
             sets: vec![[None; DropVerdicts::WAYS]; sets],
             clock: 0,
-            epoch: 0,
         }
     }
 
@@ -138,14 +134,13 @@ impl DropVerdicts {
         now: Timestamp,
     ) -> Option<Drop> {
         self.clock += 1;
-        let (clock, epoch) = (self.clock, self.epoch);
+        let clock = self.clock;
         let kept = self
             .set(hash)?
             .iter_mut()
             .flatten()
             .find(|kept| kept.key == *key)?;
         let holds = now < kept.expires
-            && kept.epoch == epoch
             && kept.generation == cells.generation(kept.cell)
             && (packet.src_mac, packet.dst_mac) == (kept.packet.src_mac, kept.packet.dst_mac)
             // What was dropped for another reason than length and hop limit is dropped for it again, unless it is
@@ -177,7 +172,7 @@ impl DropVerdicts {
             return;
         }
         self.clock += 1;
-        let (clock, epoch) = (self.clock, self.epoch);
+        let clock = self.clock;
         let Some(set) = self.set(hash) else {
             return;
         };
@@ -192,23 +187,8 @@ impl DropVerdicts {
                 cell,
                 generation,
                 expires: now.plus_millis(u64::from(hold.min(DropVerdicts::LONGEST))),
-                epoch,
                 used: clock,
             });
         }
-    }
-
-    /// Forgets a flow's verdict: the state of flows has changed so that it may pass.
-    pub(crate) fn forget(&mut self, key: &Key, hash: u64) {
-        if let Some(set) = self.set(hash) {
-            for kept in set {
-                kept.take_if(|kept| kept.key == *key);
-            }
-        }
-    }
-
-    /// Forgets all.
-    pub(crate) fn forget_all(&mut self) {
-        self.epoch += 1;
     }
 }

@@ -111,8 +111,7 @@ impl Worker {
             loop {
                 match self.tasks.try_recv() {
                     Ok(task) => {
-                        // What was read before a task meets the state before it, what is read after meets the
-                        // state after it: packets of a port that goes are dropped with it.
+                        // The kernel counts what it lost until it is asked.
                         self.read_overruns();
                         task(&mut self.engine);
                     }

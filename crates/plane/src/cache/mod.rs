@@ -11,6 +11,8 @@ mod key;
 mod path;
 mod table;
 
+use hashbrown::HashSet;
+
 use atoll_fabric::{CellId, Cells};
 
 pub(crate) use key::Key;
@@ -175,9 +177,9 @@ impl FlowCache {
         self.v6.sweep(budget, &mut released);
     }
 
-    /// Whether a kept answer may depend on a cell.
-    pub(crate) fn uses(&self, cell: CellId) -> bool {
-        self.paths.uses(cell)
+    /// The cells that kept answers depend on.
+    pub(crate) fn cells(&self) -> HashSet<CellId> {
+        self.paths.cells()
     }
 
     /// Answers kept, those included that do not hold any more.

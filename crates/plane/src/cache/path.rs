@@ -1,6 +1,6 @@
 //! What flows share: how their packets are forwarded.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use atoll_fabric::CellId;
 use atoll_net::Mac;
@@ -146,8 +146,8 @@ impl Paths {
         }
     }
 
-    pub(super) fn uses(&self, cell: CellId) -> bool {
-        self.places.iter().flatten().any(|path| path.cell == cell)
+    pub(super) fn cells(&self) -> HashSet<CellId> {
+        self.places.iter().flatten().map(|path| path.cell).collect()
     }
 
     pub(super) fn len(&self) -> usize {

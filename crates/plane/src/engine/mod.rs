@@ -105,8 +105,13 @@ pub struct Engine {
     fragments: Fragments,
     answers: AnswerBudget,
     capacity: Capacity,
+    /// When full cells may be looked through again.
+    cells_due: Timestamp,
     reading: Vec<Reading>,
 }
+
+/// How often full cells are looked through for unused ones, in milliseconds.
+const CELLS_EVERY: u64 = 10_000;
 
 /// A frame of the batch, read.
 enum Reading {
@@ -161,6 +166,7 @@ impl Engine {
             fragments: Fragments::new(capacity.fragments, seed.rotate_left(16)),
             answers: AnswerBudget::default(),
             capacity,
+            cells_due: now,
             reading: Vec::new(),
         }
     }
@@ -207,9 +213,12 @@ impl Engine {
     pub fn sweep(&mut self, now: Timestamp, budget: usize) {
         self.flows.expire(now, budget);
         self.cache.sweep(&self.cells, now.0 as u32, budget);
-        if self.cells.len() >= self.capacity.cells {
-            let cache = &self.cache;
-            self.cells.retain(|cell| cache.uses(cell));
+        // The one step whose work no budget bounds, so it is a rare one; until it is made, new answers share a cell
+        // that every change bumps.
+        if self.cells.len() >= self.capacity.cells && now >= self.cells_due {
+            self.cells_due = now.plus_millis(CELLS_EVERY);
+            let used = self.cache.cells();
+            self.cells.retain(|cell| used.contains(&cell));
         }
     }
 

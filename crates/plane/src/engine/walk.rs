@@ -122,6 +122,8 @@ impl Engine {
                 last = Some(outcome);
                 continue;
             }
+            // What was dropped for want of a connection that now begins is walked again.
+            self.cells.begin(&outcome.effects);
             if changed {
                 self.forget_pair(ip, packet, &outcome);
             }
@@ -158,16 +160,10 @@ impl Engine {
         if let Some((key, _)) = &ip.key {
             self.cache.forget(key);
         }
-        let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet)) else {
-            // It was tracked where it left and dropped later: whose answers may pass by that, no key tells.
-            self.verdicts.forget_all();
-            return;
-        };
-        if let Some(standing) = self.ports.named(action.out) {
-            let reply = Key::of_reply(standing.slot, &sent);
-            let hash = self.cache.hash(&reply);
-            self.cache.forget(&reply);
-            self.verdicts.forget(&reply, hash);
+        if let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet))
+            && let Some(standing) = self.ports.named(action.out)
+        {
+            self.cache.forget(&Key::of_reply(standing.slot, &sent));
         }
     }
 
