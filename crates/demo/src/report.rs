@@ -4,13 +4,19 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
 use crate::Observation;
 
+/// Columns of the table where there is no terminal to ask.
+const WIDTH: u16 = 160;
+
 /// The table of all observations.
 pub fn table(observations: &[Observation]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .load_preset(presets::UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(["", "tried", "expected", "seen", "dropped by"]);
+    if !table.is_tty() {
+        table.set_width(WIDTH);
+    }
     for seen in observations {
         let (mark, color) = if seen.holds {
             ("✓", Color::Green)

@@ -1,8 +1,8 @@
 //! Checks 7 and 8: rule order of a network ACL, while running; stateless ACLs against stateful groups.
 
-use crate::traffic::{ExpectedDrop, INTERNET, INTERNET_V4};
+use crate::Failure;
+use crate::traffic::{ExpectedDrop, INTERNET, INTERNET_V4, Seen};
 use crate::world::World;
-use crate::{Failure, Observation};
 
 /// An ACL made for a check, in the place of the one its subnet had; undone at the end.
 struct Borrowed {
@@ -135,14 +135,16 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
     let mut open = world.connect(INTERNET, &public, 80)?;
     acl.entry(world, "100", false, "deny", Some("80"))?;
     let said = open.say("GET / HTTP/1.0\\r\\n\\r\\n")?;
-    world.observe(Observation {
-        check: 7,
-        tried: "an open connection, rule 100 put back".into(),
-        expected: "cut: silence".into(),
-        seen: said.clone(),
-        dropped_by: Some("nacl-ingress by rule 100".into()),
-        holds: said == "silence",
-    });
+    let seen = if said == "silence" {
+        Seen::Silence
+    } else {
+        Seen::Other(said)
+    };
+    let cut = ExpectedDrop {
+        tried: "an open connection, rule 100 put back",
+        ..to_web
+    };
+    world.judge_drop(&cut, &seen)?;
     drop(open);
     acl.undo(world)?;
 
