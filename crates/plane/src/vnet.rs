@@ -44,6 +44,7 @@ impl Vnet {
     pub(crate) const PLAIN: [u8; LENGTH] = [0; LENGTH];
 
     /// Reads the header and returns the frame behind it.
+    #[inline(always)]
     pub(crate) fn split(data: &mut [u8]) -> Option<(Vnet, &mut [u8])> {
         let (header, frame) = data.split_first_chunk_mut::<LENGTH>()?;
         let [flags, gso_type, _, _, s0, s1, c0, c1, o0, o1] = *header;
@@ -58,7 +59,7 @@ impl Vnet {
     }
 
     /// Holds the header against its packet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn offloads(&self, headers: &Headers) -> Result<Offloads, Unfit> {
         let checksum = if self.flags & NEEDS_CHECKSUM == 0 {
             TransportChecksum::Complete

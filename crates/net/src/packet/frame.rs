@@ -164,7 +164,7 @@ pub enum Malformed {
 }
 
 /// Reads a frame.
-#[inline]
+#[inline(always)]
 pub fn parse(frame: &[u8]) -> Result<Frame, Malformed> {
     let ethernet = frame
         .first_chunk::<ETHERNET_HEADER>()
@@ -183,7 +183,7 @@ pub fn parse(frame: &[u8]) -> Result<Frame, Malformed> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn ipv4(frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Headers, Malformed> {
     let header = bytes_at::<20>(frame, ETHERNET_HEADER).ok_or(Malformed::Truncated)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
@@ -263,7 +263,7 @@ fn ipv6(frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Headers, Malformed> 
 
 /// The address at an offset of an IPv4 header, 12 or 16. Read as one word: four bytes written apart and read as a
 /// word again cost a stall.
-#[inline]
+#[inline(always)]
 fn ipv4_address(header: &[u8; 20], at: usize) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::from_be_bytes(bytes_at::<4>(header, at).unwrap_or_default()))
 }
@@ -351,7 +351,7 @@ pub(super) fn skip_extensions(
 }
 
 /// Reads the transport header at `at` of a packet that ends at `end`.
-#[inline]
+#[inline(always)]
 fn transport(
     frame: &[u8],
     number: u8,

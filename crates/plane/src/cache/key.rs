@@ -17,6 +17,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    #[inline(always)]
     fn new(slot: PortSlot, src: IpAddr, dst: IpAddr, protocol: u8, numbers: (u16, u16)) -> Key {
         let mut words = [0; 10];
         words[0] = slot.0;
@@ -44,7 +45,7 @@ impl Key {
     }
 
     /// The key of a packet that came in at a port; `None` for fragments, which no key tells apart.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of_headers(slot: PortSlot, headers: &Headers) -> Option<Key> {
         if headers.fragment.is_some() {
             return None;

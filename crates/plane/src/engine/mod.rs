@@ -267,8 +267,8 @@ impl Engine {
         self.reading = reading;
     }
 
-    /// Reads a frame.
-    #[inline]
+    /// Reads a frame. Inlined with what it calls: values that are written in pieces and read as a whole again stall.
+    #[inline(always)]
     fn read(&mut self, inbound: &mut Received<'_>) -> Reading {
         let Some(standing) = self.ports.at(inbound.ifindex).copied() else {
             return Reading::Done;
