@@ -25,7 +25,7 @@ pub struct Quote {
 }
 
 /// Reads what an ICMP error quotes. `None` if the packet is no ICMP error, or if it does not quote the IP header
-/// and the first eight bytes behind it (RFC 792), or if the quoted packet is of the other family.
+/// and, of TCP, UDP and ICMP, the first eight bytes behind it (RFC 792), or if the quoted packet is of the other family.
 pub fn quote(frame: &[u8], headers: &Headers) -> Option<Quote> {
     let Transport::Icmp { kind, .. } = headers.transport else {
         return None;
@@ -88,6 +88,10 @@ fn transport(frame: &[u8], number: u8, icmp: u8, fragment: Option<Fragment>, at:
     if fragment.is_some_and(|f| f.offset != 0) {
         return Some(Transport::LaterFragment);
     }
+    if ![protocol::TCP, protocol::UDP, icmp].contains(&number) {
+        // Of which there may be less than eight bytes.
+        return Some(Transport::Other);
+    }
     let first = bytes_at::<8>(frame, at)?;
     let (src, dst) = (
         u16::from_be_bytes([first[0], first[1]]),
@@ -104,7 +108,7 @@ fn transport(frame: &[u8], number: u8, icmp: u8, fragment: Option<Fragment>, at:
             }
         }
         protocol::UDP => Transport::Udp { src, dst },
-        _ if number == icmp => {
+        _ => {
             let id = u16::from_be_bytes([first[4], first[5]]);
             Transport::Icmp {
                 kind: first[0],
@@ -112,6 +116,5 @@ fn transport(frame: &[u8], number: u8, icmp: u8, fragment: Option<Fragment>, at:
                 id: has_id(icmp, first[0]).then_some(id),
             }
         }
-        _ => Transport::Other,
     })
 }

@@ -539,6 +539,18 @@ fn a_reset_fits_the_segment_it_answers() {
 }
 
 #[test]
+fn a_short_packet_of_another_protocol_can_be_quoted() {
+    let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+    let bytes = frame(a, b, 47, &[], &[1, 2, 3]);
+    let error = icmp_error(&bytes, &ip(&bytes), b, IcmpError::TimeExceeded).unwrap();
+    let about = quote(&error, &ip(&error)).unwrap();
+    assert_eq!(
+        (about.src, about.protocol, about.transport),
+        (a, 47, Transport::Other)
+    );
+}
+
+#[test]
 fn arp_and_neighbour_discovery_are_answered() {
     let mut bytes = [[0xff; 6], A.0].concat();
     bytes.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
