@@ -27,7 +27,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Api) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Err(error @ ApiError::Refused { .. }) => {
-            eprintln!("atoll: {error}");
+            output::note(format!("atoll: {error}"));
             Ok(ExitCode::FAILURE)
         }
         Err(error) => Err(error.into()),

@@ -13,6 +13,7 @@ use atoll_daemon::{places, removal};
 use atoll_model::AccountId;
 
 use crate::api::Api;
+use crate::output;
 
 /// How long a daemon that was started may take until it serves: it may have instances to adopt.
 const START: Duration = Duration::from_secs(60);
@@ -169,7 +170,7 @@ impl Connection {
             .map_err(|error| not_started(error.to_string()))?;
         let log = data.join(removal::LOG);
         let mut child = spawn(&log).map_err(|error| not_started(error.to_string()))?;
-        eprintln!("starting the atoll daemon; its log is {}", log.display());
+        output::note(format!("starting the atoll daemon; its log is {}", log.display()));
         let deadline = Instant::now() + START;
         while self.ask(&Request::Status).is_err() {
             if let Ok(Some(status)) = child.try_wait() {

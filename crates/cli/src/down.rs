@@ -10,7 +10,7 @@ use atoll_daemon::control::protocol::{Reply, Request};
 use atoll_daemon::{places, removal};
 
 use crate::connection::{Connection, ConnectionError};
-use crate::{Outcome, arguments, events, stack};
+use crate::{Outcome, arguments, events, output, stack};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Down) -> Outcome {
     let connection = Connection::new(endpoint)?;
@@ -41,7 +41,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Down) -> Outcome {
     stack::delete(&api, &found.id)?;
     match events::follow(&api, &found.id, &mut seen)? {
         None => {
-            eprintln!("stack {} is deleted", found.name);
+            output::note(format!("stack {} is deleted", found.name));
             Ok(ExitCode::SUCCESS)
         }
         Some(left) => Err(format!("stack {} is {}: {}", left.name, left.status, left.reason).into()),
@@ -72,7 +72,7 @@ fn everything(connection: &Connection) -> Outcome {
         )?,
         Err(error) => return Err(error.into()),
     }
-    eprintln!("everything is down");
+    output::note("everything is down");
     Ok(ExitCode::SUCCESS)
 }
 

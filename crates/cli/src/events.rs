@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::api::{Api, ApiError};
+use crate::output;
 use crate::stack::{self, Stack, StackEvent};
 
 /// How often a stack is asked about.
@@ -58,9 +59,9 @@ impl Shown {
         if event.reason == "Resource creation Initiated" {
             return;
         }
-        let line = line(event);
+        let line = output::Visible(line(event)).to_string();
         let Some(progress) = &self.progress else {
-            eprintln!("{line}");
+            output::note(&line);
             return;
         };
         if event.status.ends_with("_IN_PROGRESS") {

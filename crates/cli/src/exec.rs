@@ -7,7 +7,7 @@ use atoll_daemon::control::protocol::{Reply, Request};
 use atoll_instance::exec::Options;
 
 use crate::connection::{Connection, ConnectionError};
-use crate::{Outcome, arguments};
+use crate::{Outcome, arguments, output};
 
 /// The status when the command was not run, as with `env` and `docker`.
 const NOT_RUN: u8 = 125;
@@ -16,7 +16,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Exec) -> Outcome {
     match inside(endpoint, arguments) {
         Ok(status) => Ok(ExitCode::from(status)),
         Err(error) => {
-            eprintln!("atoll: {error}");
+            output::note(format!("atoll: {error}"));
             Ok(ExitCode::from(NOT_RUN))
         }
     }

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         if output::nobody_reads(&*error) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("atoll: {error}");
+        output::note(format!("atoll: {error}"));
         ExitCode::FAILURE
     })
 }

@@ -35,7 +35,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Up) -> Outcome {
         Err(ApiError::Refused { code, message }) if code == "AlreadyExistsException" => {
             match stack::find(&api, &name)? {
                 Some(stack) if stack.status == "CREATE_IN_PROGRESS" => {
-                    eprintln!("stack {name} is being created already");
+                    output::note(format!("stack {name} is being created already"));
                     stack.id
                 }
                 _ => return Err(format!("{message}; delete it first: atoll down {name}").into()),
@@ -54,7 +54,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Up) -> Outcome {
         };
         return Err(format!("stack {name} is {}{reason}", made.status).into());
     }
-    eprintln!("stack {name} is {} in {}", made.status, api.region());
+    output::note(format!("stack {name} is {} in {}", made.status, api.region()));
     if !made.outputs.is_empty() {
         let rows = made
             .outputs
