@@ -31,12 +31,9 @@ pub enum PlaceError {
     },
 }
 
-/// The default data directory: `/var/lib/atoll` for root, else `$XDG_STATE_HOME/atoll` or
-/// `~/.local/state/atoll`.
+/// The default data directory, in the user's state directory: `$XDG_STATE_HOME/atoll`, else
+/// `~/.local/state/atoll`. Root is a user like others.
 pub fn default_data_directory() -> PathBuf {
-    if is_root() {
-        return "/var/lib/atoll".into();
-    }
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(|| format!("/tmp/atoll-state-{}", uid()).into())
@@ -55,6 +52,12 @@ pub fn default_run_base() -> PathBuf {
 /// The control socket of the daemon whose API has this port.
 pub fn control_socket(run_base: &Path, port: u16) -> PathBuf {
     run_base.join(format!("control-{port}.sock"))
+}
+
+/// Where the data directory of the daemon at this port is written down while its instances may run: they
+/// outlive it, and `atoll down --all` must find them.
+pub(crate) fn data_record(run_base: &Path, port: u16) -> PathBuf {
+    run_base.join(format!("control-{port}.data"))
 }
 
 /// The run directory that goes with a data directory: named by a hash, for socket paths are short.
