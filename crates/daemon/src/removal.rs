@@ -1,6 +1,8 @@
 //! Removing what a daemon kept: `atoll down --all`.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use atoll_instance::{Error as HostError, Host};
 use atoll_model::RegionName;
@@ -25,12 +27,17 @@ pub(crate) fn data_directory(data: &Path) {
 }
 
 /// Ends what a daemon left that is itself no more, and removes what it kept: the instances and namespaces of
-/// the data directory and of an ephemeral daemon at that port.
+/// its data directory, `default` if it did not write down another, and of an ephemeral daemon at that port.
 ///
 /// # Errors
 /// When a holder is there and does not end.
-pub fn leftovers(data: &Path, run_base: &Path, port: u16) -> Result<(), HostError> {
-    let data = data.canonicalize().unwrap_or_else(|_| data.to_path_buf());
+pub fn leftovers(default: &Path, run_base: &Path, port: u16) -> Result<(), HostError> {
+    let record = places::data_record(run_base, port);
+    let data = std::fs::read(&record).map_or_else(
+        |_| default.to_path_buf(),
+        |bytes| PathBuf::from(OsString::from_vec(bytes)),
+    );
+    let data = data.canonicalize().unwrap_or(data);
     let ephemeral = places::ephemeral_directory(run_base, port);
     let places = [
         (places::run_directory(run_base, &data), data.clone()),
@@ -46,6 +53,7 @@ pub fn leftovers(data: &Path, run_base: &Path, port: u16) -> Result<(), HostErro
     let _ = std::fs::remove_dir_all(ephemeral);
     data_directory(&data);
     let _ = std::fs::remove_file(places::control_socket(run_base, port));
+    let _ = std::fs::remove_file(record);
     let _ = std::fs::remove_dir(run_base);
     Ok(())
 }

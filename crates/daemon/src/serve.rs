@@ -189,6 +189,11 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
                     Err(error) => return Err(error.into()),
                 }
             }
+            if let Some(data) = &data {
+                let record = places::data_record(&run_base, endpoint.port());
+                std::fs::write(record, data.as_os_str().as_encoded_bytes())
+                    .map_err(system("write down the data directory"))?;
+            }
             let host = Host::open(&run_directory, &state)?;
             // From here on the network is the holder's; what was opened above stays on the host's.
             host.enter()?;
@@ -487,6 +492,11 @@ impl Running {
             let _ = tokio::task::spawn_blocking(move || plane.stop()).await;
         }
         let _ = std::fs::remove_file(&self.control_path);
+        if self.daemon.going_down.load(Ordering::SeqCst)
+            && let Some(run_base) = self.control_path.parent()
+        {
+            let _ = std::fs::remove_file(places::data_record(run_base, self.daemon.endpoint.port()));
+        }
         let (daemon, writers) = (self.daemon, self.writers);
         let ended = tokio::task::spawn_blocking(move || {
             daemon.handles().iter().for_each(RegionHandle::end);
