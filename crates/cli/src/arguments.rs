@@ -90,7 +90,7 @@ pub struct Down {
     /// End everything: stacks, instances, namespaces, the daemon, and what it kept.
     #[arg(long)]
     pub all: bool,
-    /// The region; default: the daemon's first.
+    /// The region; default: whichever has the stack.
     #[arg(long, value_name = "R")]
     pub region: Option<RegionName>,
 }

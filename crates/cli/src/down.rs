@@ -8,44 +8,78 @@ use std::time::{Duration, Instant};
 use atoll_daemon::control::client::ControlError;
 use atoll_daemon::control::protocol::{Reply, Request};
 use atoll_daemon::{places, removal};
+use atoll_model::RegionName;
 
+use crate::api::Api;
 use crate::connection::{Connection, ConnectionError};
-use crate::{Outcome, arguments, events, output, stack};
+use crate::stack::{self, Stack};
+use crate::{Outcome, arguments, events, output};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Down) -> Outcome {
     let connection = Connection::new(endpoint)?;
     if arguments.all {
         return everything(&connection);
     }
-    let api = connection.api(arguments.region.map(|region| region.to_string()))?;
-    let found = match arguments.stack {
-        Some(name) => stack::find(&api, &name)?
-            .ok_or_else(|| format!("there is no stack {name} in {}", api.region()))?,
-        None => {
-            let mut stacks = stack::list(&api)?;
-            match (stacks.pop(), stacks.is_empty()) {
-                (Some(only), true) => only,
-                (None, _) => return Err(format!("there is no stack in {}", api.region()).into()),
-                (Some(last), false) => {
-                    stacks.push(last);
-                    let names: Vec<String> = stacks.into_iter().map(|stack| stack.name).collect();
-                    return Err(format!("name one of the stacks: {}", names.join(", ")).into());
-                }
-            }
-        }
-    };
-    let mut seen: BTreeSet<String> = stack::events(&api, &found.id)?
-        .into_iter()
-        .map(|e| e.id)
-        .collect();
-    stack::delete(&api, &found.id)?;
-    match events::follow(&api, &found.id, &mut seen)? {
+    let regions = regions(&connection, arguments.region)?;
+    let (api, found) = one(&regions, arguments.stack.as_deref())?;
+    let mut seen: BTreeSet<String> = stack::events(api, &found.id)?.into_iter().map(|e| e.id).collect();
+    stack::delete(api, &found.id)?;
+    match events::follow(api, &found.id, &mut seen)? {
         None => {
             output::note(format!("stack {} is deleted", found.name));
             Ok(ExitCode::SUCCESS)
         }
         Some(left) => Err(format!("stack {} is {}: {}", left.name, left.status, left.reason).into()),
     }
+}
+
+/// The region that was named, else every one that the daemon serves: a stack is found wherever it is.
+fn regions(connection: &Connection, named: Option<RegionName>) -> Result<Vec<Api>, ConnectionError> {
+    if let Some(region) = named {
+        return Ok(vec![connection.api(Some(region.to_string()))?]);
+    }
+    match connection.ask(&Request::Status) {
+        Ok(Reply::Status(status)) => status
+            .regions
+            .into_iter()
+            .map(|region| connection.api(Some(region.name)))
+            .collect(),
+        Ok(_) => Err(ConnectionError::Confused),
+        // Elsewhere, only the API can be asked.
+        Err(ConnectionError::Remote(_)) => Ok(vec![connection.api(None)?]),
+        Err(error) => Err(error),
+    }
+}
+
+/// The one stack of that name, or the only one there is.
+fn one<'a>(regions: &'a [Api], name: Option<&str>) -> Result<(&'a Api, Stack), Box<dyn std::error::Error>> {
+    let mut found = Vec::new();
+    for api in regions {
+        match name {
+            Some(name) => found.extend(stack::find(api, name)?.map(|stack| (api, stack))),
+            None => found.extend(stack::list(api)?.into_iter().map(|stack| (api, stack))),
+        }
+    }
+    let places: Vec<&str> = regions.iter().map(Api::region).collect();
+    let places = places.join(", ");
+    if found.len() > 1 {
+        let list: Vec<String> = found
+            .iter()
+            .map(|(api, stack)| format!("{} in {}", stack.name, api.region()))
+            .collect();
+        return Err(match name {
+            Some(_) => format!("say which with --region: {}", list.join(", ")),
+            None => format!("name one of the stacks: {}", list.join(", ")),
+        }
+        .into());
+    }
+    found.pop().ok_or_else(|| {
+        match name {
+            Some(name) => format!("there is no stack {name} in {places}"),
+            None => format!("there is no stack in {places}"),
+        }
+        .into()
+    })
 }
 
 /// How long a daemon may take to be gone after it ended everything else.

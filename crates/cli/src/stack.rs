@@ -103,6 +103,19 @@ pub fn events(api: &Api, name: &str) -> Result<Vec<StackEvent>, ApiError> {
     Ok(events)
 }
 
+/// What could not be made, and why: a line for each resource that failed of itself.
+pub fn failures(events: &[StackEvent]) -> Vec<String> {
+    let own = |event: &&StackEvent| {
+        // What was under way is cancelled when another fails: that says nothing.
+        event.status == "CREATE_FAILED" && event.reason != "Resource creation cancelled"
+    };
+    events
+        .iter()
+        .filter(own)
+        .map(|event| format!("{} ({}): {}", event.logical_id, event.kind, event.reason))
+        .collect()
+}
+
 /// Begins to make a stack; gives its id.
 ///
 /// # Errors
@@ -157,5 +170,31 @@ fn pages<T>(
         }
         form = parameters.to_vec();
         form.push(("NextToken".to_owned(), token));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_resource_and_why_and_leaves_out_what_was_cancelled() {
+        let event = |logical_id: &str, status: &str, reason: &str| StackEvent {
+            id: String::new(),
+            logical_id: logical_id.into(),
+            physical_id: String::new(),
+            kind: "AWS::EC2::Subnet".into(),
+            status: status.into(),
+            reason: reason.into(),
+        };
+        let events = [
+            event("A", "CREATE_COMPLETE", ""),
+            event("B", "CREATE_FAILED", "Property CidrBlock: no"),
+            event("C", "CREATE_FAILED", "Resource creation cancelled"),
+        ];
+        assert_eq!(
+            failures(&events),
+            ["B (AWS::EC2::Subnet): Property CidrBlock: no"]
+        );
     }
 }

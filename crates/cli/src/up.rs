@@ -47,12 +47,12 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Up) -> Outcome {
         return Err(format!("stack {name} was deleted meanwhile").into());
     };
     if made.status != "CREATE_COMPLETE" {
-        let reason = if made.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", made.reason)
-        };
-        return Err(format!("stack {name} is {}{reason}", made.status).into());
+        let mut why = stack::failures(&stack::events(&api, &id)?);
+        if why.is_empty() && !made.reason.is_empty() {
+            why.push(made.reason);
+        }
+        let why: String = why.iter().map(|why| format!("\n  {why}")).collect();
+        return Err(format!("stack {name} is {}{why}", made.status).into());
     }
     output::note(format!("stack {name} is {} in {}", made.status, api.region()));
     if !made.outputs.is_empty() {
