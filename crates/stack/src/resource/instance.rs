@@ -222,7 +222,7 @@ impl Life for InstanceLife {
             (InstanceState::Running, Progress::Waiting) => match instance.user_data_run {
                 UserDataRun::Exited(0) => Progress::Complete,
                 UserDataRun::Exited(status) => Progress::Failed(format!(
-                    "The user data of {} ended with exit status {status}; the console output says more",
+                    "Property CreationPolicy: The user data of {} ended with exit status {status}",
                     instance.id
                 )),
                 UserDataRun::None | UserDataRun::Pending | UserDataRun::Running => Progress::Waiting,
