@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::control::protocol::{Env, InstanceStatus, RegionStatus, StackStatus, Status};
 use crate::entropy;
+use crate::last_console::LastConsoles;
 use crate::options::{Auth, DataPlane};
 use crate::reconcile::hosted::Reports;
 use crate::region_handle::RegionHandle;
@@ -36,6 +37,8 @@ pub struct Daemon {
     pub(crate) plane: Option<Plane>,
     /// What the holder reports of them.
     pub(crate) reports: watch::Sender<Reports>,
+    /// What terminated instances wrote.
+    pub(crate) last_consoles: LastConsoles,
     /// Ends the daemon.
     pub(crate) stop: Notify,
     /// The ports of instances that ran before have been taken up.
@@ -228,7 +231,8 @@ impl Backend for Daemon {
                     .ok()?;
                 Some((host.console(&id).ok()?, entropy::timestamp(written)))
             };
-            tokio::task::spawn_blocking(read).await.ok().flatten()
+            let read = tokio::task::spawn_blocking(read).await.ok().flatten();
+            read.or_else(|| self.last_consoles.of(instance))
         })
     }
 

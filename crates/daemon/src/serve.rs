@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use crate::control;
 use crate::credentials::{self, CredentialsError};
 use crate::daemon::Daemon;
+use crate::last_console::LastConsoles;
 use crate::options::{Auth, Data, DataPlane, Options};
 use crate::places::{self, PlaceError};
 use crate::pools;
@@ -316,6 +317,7 @@ impl Opened {
             reports: tokio::sync::watch::Sender::new(Default::default()),
             host: self.host.clone(),
             plane,
+            last_consoles: LastConsoles::default(),
             stop: Notify::new(),
             adopted: tokio::sync::watch::Sender::new(false),
             going_down: AtomicBool::new(false),
@@ -417,7 +419,8 @@ fn start_reconcilers(daemon: &Arc<Daemon>) -> Vec<JoinHandle<()>> {
         let (regions, reports) = (daemon.regions.clone(), daemon.reports.clone());
         let signals = reconcile::signal::run(host.clone(), regions.clone(), reports.subscribe());
         tasks.push(tokio::spawn(signals));
-        let instances = reconcile::hosted::run(host.clone(), regions, reports);
+        let consoles = daemon.last_consoles.clone();
+        let instances = reconcile::hosted::run(host.clone(), regions, reports, consoles);
         // The namespace that this process stands in is gone with the holder: only a new process helps.
         let ended = watched(daemon.clone(), "the holder of the instances ended", async {
             Some(instances.await)

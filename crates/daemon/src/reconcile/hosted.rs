@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::instance::{Action, Memory, Wanted, next, wanted};
 use super::internet;
+use crate::entropy;
+use crate::last_console::LastConsoles;
 use crate::region_handle::RegionHandle;
 
 /// Sandboxes that start or stop at a time: each is a handful of processes.
@@ -48,7 +50,12 @@ enum Failed {
 }
 
 /// Reconciles the instances of all regions until the holder ends; gives the reason.
-pub(crate) async fn run(host: Host, regions: Vec<RegionHandle>, reports: watch::Sender<Reports>) -> String {
+pub(crate) async fn run(
+    host: Host,
+    regions: Vec<RegionHandle>,
+    reports: watch::Sender<Reports>,
+    consoles: LastConsoles,
+) -> String {
     let (events, mut queue) = mpsc::unbounded_channel();
     if let Err(error) = listen(&host, events.clone()) {
         return error.to_string();
@@ -62,6 +69,7 @@ pub(crate) async fn run(host: Host, regions: Vec<RegionHandle>, reports: watch::
     let mut reconciler = Reconciler {
         host,
         regions,
+        consoles,
         events,
         places: Arc::new(Semaphore::new(AT_ONCE)),
         reports: BTreeMap::new(),
@@ -117,6 +125,8 @@ fn listen(host: &Host, events: mpsc::UnboundedSender<Event>) -> Result<(), HostE
 struct Reconciler {
     host: Host,
     regions: Vec<RegionHandle>,
+    /// What terminated instances wrote.
+    consoles: LastConsoles,
     events: mpsc::UnboundedSender<Event>,
     places: Arc<Semaphore>,
     reports: BTreeMap<String, InstanceReport>,
@@ -231,7 +241,7 @@ impl Reconciler {
 
     fn step(&self, region: &RegionHandle, wanted: Wanted, action: Action) {
         let (host, events, places) = (self.host.clone(), self.events.clone(), self.places.clone());
-        let region = region.clone();
+        let (region, consoles) = (region.clone(), self.consoles.clone());
         let id = wanted.instance.id;
         tracing::debug!(%id, ?action, "step");
         tokio::spawn(async move {
@@ -246,7 +256,16 @@ impl Reconciler {
                 }
                 action => {
                     let _place = places.acquire_owned().await;
-                    let step = tokio::task::spawn_blocking(move || on_host(&host, &wanted, action)).await;
+                    let step = tokio::task::spawn_blocking(move || {
+                        if matches!(action, Action::Terminate)
+                            && let Ok(text) = host.console(&wanted.spec.id)
+                            && !text.is_empty()
+                        {
+                            consoles.keep(id, text, entropy::now());
+                        }
+                        on_host(&host, &wanted, action)
+                    })
+                    .await;
                     match step {
                         Ok(result) => result.map_err(Failed::Host),
                         Err(panic) => Err(Failed::Host(HostError::Protocol(format!(
