@@ -86,7 +86,12 @@ fn one<'a>(regions: &'a [Api], name: Option<&str>) -> Result<(&'a Api, Stack), B
 const GONE: Duration = Duration::from_secs(30);
 
 fn everything(connection: &Connection) -> Outcome {
-    match connection.ask(&Request::Status) {
+    let answer = match connection.ask(&Request::Status) {
+        // A daemon that is just being killed takes a call and breaks off; the next one tells.
+        Err(ConnectionError::Control(ControlError::Broken { .. })) => connection.ask(&Request::Status),
+        answer => answer,
+    };
+    match answer {
         Ok(Reply::Status(status)) => {
             connection.ask(&Request::DownAll)?;
             let deadline = Instant::now() + GONE;
