@@ -432,6 +432,7 @@ fn measure(c: &mut Criterion<ThreadTime>) {
             ipv6: 16,
             per_owner: 1 << 20,
             mappings: 16,
+            per_gateway: 16,
             seed: 7,
         },
         NOW,

@@ -26,6 +26,7 @@ const FEW: Limits = Limits {
     ipv6: 64,
     per_owner: 64,
     mappings: 16,
+    per_gateway: 16,
     seed: 0,
 };
 

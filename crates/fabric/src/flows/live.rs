@@ -21,17 +21,20 @@ pub struct Limits {
     pub per_owner: u32,
     /// Mappings, all NAT gateways together, at most 2^24 - 2.
     pub mappings: usize,
+    /// Mappings of one NAT gateway, so that one tenant's flood leaves the others theirs.
+    pub per_gateway: u32,
     /// What makes the tables' order unforeseeable to tenants.
     pub seed: u64,
 }
 
 impl Limits {
-    /// Enough for two million connections within the host, half of them IPv6's, and half a million mappings.
+    /// Enough for two million connections within the host, half of them IPv6's, and a million mappings.
     pub const HOST: Limits = Limits {
         ipv4: 2_000_000,
         ipv6: 1_000_000,
         per_owner: 500_000,
-        mappings: 500_000,
+        mappings: 1_000_000,
+        per_gateway: 250_000,
         seed: 0,
     };
 
@@ -41,6 +44,7 @@ impl Limits {
         ipv6: 4096,
         per_owner: 4096,
         mappings: 4096,
+        per_gateway: 4096,
         seed: 0,
     };
 }
@@ -83,7 +87,7 @@ impl Flows {
             per_owner: limits.per_owner,
             v4: Table::new(at_most(limits.ipv4), limits.seed),
             v6: Table::new(at_most(limits.ipv6), limits.seed),
-            mappings: Mappings::new(at_most(limits.mappings), limits.seed),
+            mappings: Mappings::new(at_most(limits.mappings), limits.per_gateway, limits.seed),
             owned: Vec::new(),
             gone: HashSet::new(),
             gone_until: 0,

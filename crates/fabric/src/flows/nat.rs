@@ -137,6 +137,9 @@ pub(super) fn candidates(wanted: &Mapping, seed: u64) -> impl Iterator<Item = u1
 pub(super) struct Mappings {
     records: Vec<Record>,
     capacity: usize,
+    per_gateway: u32,
+    /// Records by gateway's slot.
+    held: Vec<u32>,
     forward: Index,
     reverse: Index,
     destinations: Vec<Destination>,
@@ -153,10 +156,13 @@ pub(super) enum Refused {
 }
 
 impl Mappings {
-    pub(super) fn new(capacity: usize, seed: u64) -> Mappings {
+    /// For up to `capacity` mappings, of each gateway at most `per_gateway`.
+    pub(super) fn new(capacity: usize, per_gateway: u32, seed: u64) -> Mappings {
         Mappings {
             records: Vec::with_capacity(capacity),
             capacity,
+            per_gateway,
+            held: Vec::new(),
             forward: Index::new(capacity),
             reverse: Index::new(capacity),
             destinations: Vec::with_capacity(capacity),
@@ -213,9 +219,15 @@ impl Mappings {
             .map_or(0, |d| d.count as usize)
     }
 
+    /// Whether a gateway that asks for one mapping more is refused.
+    fn is_full(&self, gateway: u32) -> bool {
+        let held = self.held.get(gateway as usize).copied().unwrap_or(0);
+        self.records.len() >= self.capacity || held >= self.per_gateway
+    }
+
     pub(super) fn free_port(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<u16> {
         let mut record = Record::of(gateway, wanted, 0);
-        if self.records.len() >= self.capacity && self.find_forward(&record).is_none() {
+        if self.is_full(record.gateway) && self.find_forward(&record).is_none() {
             return None;
         }
         if self.count(&record) >= CONNECTIONS_PER_DESTINATION {
@@ -253,8 +265,15 @@ impl Mappings {
             }
             self.remove(at as usize);
         }
-        if self.records.len() >= self.capacity {
+        if self.is_full(wanted.gateway) {
             return Err(Refused::Full);
+        }
+        let slot = wanted.gateway as usize;
+        if slot >= self.held.len() {
+            self.held.resize((slot + 1).next_power_of_two(), 0);
+        }
+        if let Some(held) = self.held.get_mut(slot) {
+            *held += 1;
         }
         let at = self.records.len() as u32;
         self.forward.insert(wanted.forward_hash(self.seed), at);
@@ -299,6 +318,9 @@ impl Mappings {
                 .renumber(moved.reverse_hash(seed), last as u32, number);
         }
         self.records.swap_remove(at);
+        if let Some(held) = self.held.get_mut(gone.gateway as usize) {
+            *held = held.saturating_sub(1);
+        }
 
         let Some(i) = self.find_destination(&gone.destination()) else {
             return;
@@ -366,7 +388,7 @@ mod tests {
     #[test]
     fn a_destination_takes_55000_connections_and_an_idle_one_gives_its_port_back() {
         // semantics 80, 81
-        let mut mappings = Mappings::new(60_000, 5);
+        let mut mappings = Mappings::new(60_000, 60_000, 5);
         let gateway = Slot(1);
         let mut used = HashSet::new();
         for i in 0..55_000u32 {
@@ -388,5 +410,35 @@ mod tests {
         assert_eq!(mappings.len(), 0);
         assert!(mappings.destinations.is_empty());
         assert!(mappings.free_port(gateway, &wanted(60_000), 3500).is_some());
+    }
+
+    #[test]
+    fn a_gateway_that_is_flooded_leaves_the_others_their_mappings() {
+        let mut mappings = Mappings::new(40, 10, 5);
+        let (flooded, other) = (Slot(1), Slot(2));
+        let put = |mappings: &mut Mappings, gateway, port| {
+            let mut mapping = wanted(port);
+            mapping.outside_port = mappings.free_port(gateway, &mapping, 0)?;
+            mappings.put(gateway, &mapping, 0, 3500).ok()
+        };
+        let taken = (0..100)
+            .filter_map(|port| put(&mut mappings, flooded, port))
+            .count();
+        assert_eq!(taken, 10);
+        assert!(
+            mappings.mapped(flooded, &wanted(3), 0).is_some(),
+            "what is mapped stays so"
+        );
+        assert!(put(&mut mappings, other, 3).is_some());
+        let beyond = Mapping {
+            outside_port: 5000,
+            ..wanted(200)
+        };
+        assert_eq!(mappings.put(flooded, &beyond, 0, 3500), Err(Refused::Full));
+        mappings.expire(3500, usize::MAX, |_| false);
+        assert!(
+            put(&mut mappings, flooded, 200).is_some(),
+            "idle ones are given back"
+        );
     }
 }
