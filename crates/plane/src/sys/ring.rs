@@ -199,6 +199,14 @@ impl Ring {
         taken
     }
 
+    /// Whether a frame lies there to be taken.
+    pub(crate) fn is_ready(&self) -> bool {
+        // SAFETY: the status word of a frame inside the mapping, only ever accessed atomically.
+        let status =
+            unsafe { AtomicU32::from_ptr(self.frame_at(self.next).as_ptr().cast()).load(Ordering::Acquire) };
+        status & libc::TP_STATUS_USER != 0
+    }
+
     /// The place of a frame; `n` is below `frames`.
     fn frame_at(&self, n: usize) -> NonNull<u8> {
         let offset = n / self.frames_per_block * BLOCK as usize + n % self.frames_per_block * self.frame_size;
