@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,24 +10,31 @@ use std::time::Duration;
 use atoll_access::Caller;
 use atoll_model::RegionName;
 use atoll_shapes::Service;
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::auth::{self, Auth};
 use crate::backend::Backend;
 use crate::call::Call;
+use crate::connections::{Connections, Limits, Place};
 use crate::dispatch::Table;
 use crate::error::ApiError;
+use crate::hosts::{self, Hosts};
 use crate::wire::Query;
 
 /// Largest body in bytes: room for a large CloudFormation template.
 pub const MAX_BODY: usize = 1024 * 1024;
-/// How long a client may take to send one.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Largest head in bytes, with the query of a GET.
+const MAX_HEAD: usize = 64 * 1024;
+/// How long clients may take to receive answers when the server ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -34,17 +42,27 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub struct Api {
     backend: Arc<dyn Backend>,
     auth: Auth,
+    hosts: Hosts,
+    limits: Limits,
     table: Table,
 }
 
 impl Api {
-    /// All operations over `backend`.
-    pub fn new(backend: Arc<dyn Backend>, auth: Auth) -> Api {
+    /// All operations over `backend`, called by the names `hosts`.
+    pub fn new(backend: Arc<dyn Backend>, auth: Auth, hosts: Hosts) -> Api {
         Api {
             backend,
             auth,
+            hosts,
+            limits: Limits::DEFAULT,
             table: Table::all(),
         }
+    }
+
+    /// The same within other limits.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Api {
+        Api { limits, ..self }
     }
 
     /// Reads, authenticates and runs one request; on failure also says in which service's words.
@@ -70,6 +88,7 @@ impl Api {
         request_id: &Arc<str>,
         service: &mut Service,
     ) -> Result<String, ApiError> {
+        self.hosts.admit(parts)?;
         if parts.uri.path() != "/" {
             return Err(ApiError::new("InvalidURI", "The only path here is /"));
         }
@@ -79,7 +98,7 @@ impl Api {
                 "Only GET and POST are answered here",
             ));
         }
-        let body = tokio::time::timeout(BODY_DEADLINE, axum::body::to_bytes(body, MAX_BODY))
+        let body = tokio::time::timeout(self.limits.body, axum::body::to_bytes(body, MAX_BODY))
             .await
             .map_err(|_| ApiError::new("RequestTimeout", "The body did not arrive in time"))?
             .map_err(|error| {
@@ -110,6 +129,13 @@ impl Api {
                 "The request is missing an action: the parameter Action names one",
             )
         })?;
+        if self.auth == Auth::None && hosts::may_be_an_image(parts) && !only_reads(&action) {
+            return Err(ApiError::new(
+                "MissingAuthenticationToken",
+                "A GET without an Authorization header may only describe, since any web page can have it sent: use POST, or \
+                 sign it",
+            ));
+        }
         match query.version.as_deref() {
             Some(version) if version == service.version() => {}
             None => return Err(ApiError::missing("Version")),
@@ -178,38 +204,102 @@ fn scoped_service(caller: &Caller) -> Result<Service, ApiError> {
     })
 }
 
+fn only_reads(action: &str) -> bool {
+    ["Describe", "Get", "List"]
+        .iter()
+        .any(|verb| action.starts_with(verb))
+}
+
 struct Failure {
     service: Service,
     error: ApiError,
 }
 
-/// The HTTP service.
-pub fn router(api: Arc<Api>) -> Router {
-    Router::new().fallback(handle).with_state(api)
-}
-
 /// Answers on `listener` until `stop` completes, then lets the calls under way finish.
-///
-/// # Errors
-/// The listener's.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    api: Arc<Api>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(api))
-        .with_graceful_shutdown(stop)
+pub async fn serve(mut listener: TcpListener, api: Arc<Api>, stop: impl Future<Output = ()> + Send) {
+    let connections = Connections::new(api.limits.connections);
+    let (stopping, stopped) = watch::channel(());
+    let mut stop = pin!(stop);
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = &mut stop => break,
+        };
+        match connections.enter().await {
+            Some(place) => {
+                tokio::spawn(converse(
+                    stream,
+                    Arc::new(place),
+                    Arc::clone(&api),
+                    stopped.clone(),
+                ));
+            }
+            None => {
+                tracing::warn!(%peer, "a connection was refused: a call is under way on each of the others")
+            }
+        }
+    }
+    drop((listener, stopping));
+    // Those that wait for a head's end are told nothing, so they are not waited for.
+    if tokio::time::timeout(LAST_ANSWERS, connections.all_closed())
         .await
+        .is_err()
+    {
+        connections.close_idle();
+        connections.all_closed().await;
+    }
 }
 
-async fn handle(State(api): State<Arc<Api>>, request: Request) -> Response {
+/// One connection, until either side closes it.
+async fn converse(stream: TcpStream, place: Arc<Place>, api: Arc<Api>, mut stopped: watch::Receiver<()>) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(api.limits.head)
+        .max_header_size(MAX_HEAD);
+    let service = service_fn(|request| {
+        let begun = place.begin();
+        let (place, api) = (Arc::clone(&place), Arc::clone(&api));
+        async move {
+            if !begun {
+                return Err(GaveWay);
+            }
+            let response = handle(api, request).await;
+            place.end();
+            Ok(response)
+        }
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection broke off");
+                }
+                return;
+            }
+            () = place.closed() => return,
+            _ = stopped.changed(), if !ending => {
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// A request came while its connection was being closed: it was not begun, so a client may send it again.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection gave way to a newer one")]
+struct GaveWay;
+
+async fn handle(api: Arc<Api>, request: Request<hyper::body::Incoming>) -> Response<Body> {
     let request_id: Arc<str> = new_request_id().into();
     let id = Arc::clone(&request_id);
     // A task of its own: a client that hangs up does not leave work half done, and a panic is this
     // call's alone.
     let task = tokio::spawn(async move {
         let (parts, body) = request.into_parts();
-        api.answer(&parts, body, &id).await
+        api.answer(&parts, Body::new(body), &id).await
     });
     let outcome = task.await.unwrap_or_else(|failure| {
         tracing::error!(%failure, "a call ended abnormally");

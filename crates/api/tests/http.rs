@@ -203,3 +203,60 @@ fn bodies_paths_and_methods_are_limited() {
     assert_eq!(request("GET /console").error().0, 404);
     assert_eq!(request("PUT /").error().0, 405);
 }
+
+#[test]
+fn a_web_page_cannot_call() {
+    let server = Server::of(|memory| {
+        let listen = "127.0.0.1:4600".parse().unwrap();
+        atoll_api::Api::new(memory, Auth::None, atoll_api::Hosts::of(listen, &[]))
+    });
+    let body = format!("Action=CreateVpc&{EC2}&CidrBlock=10.0.0.0/16");
+    let post = |host: &str, header: &str| {
+        let length = body.len();
+        server.send(
+            format!(
+                "POST / HTTP/1.1\r\nHost: {host}\r\n{header}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .as_bytes(),
+        )
+    };
+    for (host, header, message) in [
+        (
+            "localhost:4600",
+            "Origin: https://evil.example\r\n",
+            "The request has the header Origin: https://evil.example, so a web page sent it; pages may not call this endpoint",
+        ),
+        (
+            "127.0.0.1:4600",
+            "Sec-Fetch-Site: cross-site\r\n",
+            "The request has the header Sec-Fetch-Site: cross-site, so a web page sent it; pages may not call this endpoint",
+        ),
+        (
+            "rebound.example:4600",
+            "",
+            "This endpoint is not called 'rebound.example' but localhost or 127.0.0.1; to call it by another name, give that \
+             name to atoll serve with --allowed-host",
+        ),
+    ] {
+        assert_eq!(post(host, header).error(), (403, "AccessDenied", message));
+    }
+    let get = |query: &str, header: &str| {
+        server.send(
+            format!("GET /?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}Connection: close\r\n\r\n")
+                .as_bytes(),
+        )
+    };
+    let image = get(&body, "");
+    assert_eq!(
+        (image.error().0, image.error().1),
+        (403, "MissingAuthenticationToken")
+    );
+    let vpcs = || {
+        let answer = get(&format!("Action=DescribeVpcs&{EC2}"), "");
+        answer.body.matches("<vpcId>").count()
+    };
+    assert_eq!(vpcs(), 0, "an image may read");
+    assert_eq!(get(&body, "Authorization: x\r\n").status, 200);
+    assert_eq!(post("localhost:4600", "").status, 200);
+    assert_eq!(vpcs(), 2);
+}

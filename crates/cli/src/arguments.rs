@@ -46,6 +46,10 @@ pub struct Serve {
     /// Where to serve the API; port 0 takes any free one.
     #[arg(long, value_name = "ADDR", default_value_t = DEFAULT_LISTEN)]
     pub listen: SocketAddr,
+    /// A host name that clients call the API by, beside localhost and the address itself; may be given several
+    /// times. One that is served on loopback refuses every other name, so that no web page can call it.
+    #[arg(long = "allowed-host", value_name = "NAME", value_parser = host_name)]
+    pub allowed_hosts: Vec<String>,
     /// Keep everything in this directory; default: `atoll` in the user's state directory.
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     pub data_dir: Option<PathBuf>,
@@ -173,6 +177,16 @@ fn protocol(text: &str) -> Result<Protocol, String> {
     }
 }
 
+fn host_name(text: &str) -> Result<String, String> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    match text.trim_end_matches('.') {
+        name if !name.is_empty() && name.chars().all(letter) => Ok(name.to_ascii_lowercase()),
+        _ => Err(format!(
+            "{text:?} is not a host name, such as host.docker.internal, without a port"
+        )),
+    }
+}
+
 fn parameter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -201,6 +215,17 @@ mod tests {
         assert_eq!(serve.listen.to_string(), "127.0.0.1:4600");
         let both = Arguments::try_parse_from(["atoll", "serve", "--ephemeral", "--data-dir", "d"]);
         assert!(both.is_err());
+    }
+
+    #[test]
+    fn an_allowed_host_is_a_name_alone() {
+        assert_eq!(
+            host_name("Host.docker.internal."),
+            Ok("host.docker.internal".into())
+        );
+        for wrong in ["", ".", "lab:4600", "http://lab", "*.lab", "[::1]"] {
+            assert!(host_name(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
     };
     let options = Options {
         listen: arguments.listen,
+        allowed_hosts: arguments.allowed_hosts,
         data,
         auth: arguments.auth,
         data_plane: arguments.data_plane,

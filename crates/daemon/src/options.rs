@@ -44,6 +44,8 @@ pub enum DataPlane {
 pub struct Options {
     /// Where the API is served; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Names that the API may be called by beside the listener's own.
+    pub allowed_hosts: Vec<String>,
     /// What is kept.
     pub data: Data,
     /// Who may call.
@@ -60,6 +62,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: DEFAULT_LISTEN,
+            allowed_hosts: Vec::new(),
             data: Data::Directory(places::default_data_directory()),
             auth: Auth::SigV4,
             data_plane: DataPlane::Userspace,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use atoll_api::Api;
+use atoll_api::{Api, Hosts};
 use atoll_instance::Host;
 use atoll_model::AccountId;
 use atoll_model::row::Revision;
@@ -129,7 +129,7 @@ pub struct Opened {
 /// A daemon that serves.
 pub struct Running {
     daemon: Arc<Daemon>,
-    api: JoinHandle<io::Result<()>>,
+    api: JoinHandle<()>,
     control: JoinHandle<()>,
     writers: Vec<std::thread::JoinHandle<()>>,
     reconcilers: Vec<JoinHandle<()>>,
@@ -336,7 +336,8 @@ impl Opened {
             Auth::SigV4 => atoll_api::auth::Auth::SigV4,
             Auth::None => atoll_api::auth::Auth::None,
         };
-        let api = Arc::new(Api::new(daemon.clone(), auth));
+        let hosts = Hosts::of(self.endpoint, &self.options.allowed_hosts);
+        let api = Arc::new(Api::new(daemon.clone(), auth, hosts));
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(system("serve the API"))?;
         let control =
             tokio::net::UnixListener::from_std(self.control).map_err(system("serve the control socket"))?;

@@ -15,6 +15,7 @@ use atoll_region::Transaction;
 fn options(top: &Path, data: Data) -> Options {
     Options {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        allowed_hosts: Vec::new(),
         data,
         auth: Auth::SigV4,
         data_plane: DataPlane::None,

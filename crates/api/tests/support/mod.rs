@@ -11,7 +11,7 @@ use atoll_api::auth::Auth;
 use atoll_api::backend::{BoxFuture, Submission};
 use atoll_api::dispatch::Table;
 use atoll_api::wire::Query;
-use atoll_api::{Api, ApiError, Backend, Call};
+use atoll_api::{Api, ApiError, Backend, Call, Hosts, Limits};
 use atoll_model::{AccountId, RegionName, Timestamp};
 use atoll_region::{Config, Context, Region};
 use atoll_shapes::Service;
@@ -127,32 +127,70 @@ pub fn elements<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
 /// A server that runs as long as the test.
 pub struct Server {
     pub address: SocketAddr,
-    _runtime: tokio::runtime::Runtime,
+    serving: tokio::task::JoinHandle<()>,
+    stop: tokio::sync::oneshot::Sender<()>,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Server {
     pub fn start(auth: Auth) -> Server {
+        Server::of(|memory| Api::new(memory, auth, Hosts::ANY))
+    }
+
+    /// One within these limits, without authentication.
+    pub fn within(limits: Limits) -> Server {
+        Server::of(|memory| Api::new(memory, Auth::None, Hosts::ANY).within(limits))
+    }
+
+    pub fn of(api: impl FnOnce(Arc<Memory>) -> Api) -> Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let api = Arc::new(Api::new(Memory::new(), auth));
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(atoll_api::serve(listener, api, std::future::pending()));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let serving = runtime.spawn(atoll_api::serve(
+            listener,
+            Arc::new(api(Memory::new())),
+            async move {
+                // A server that is merely dropped ends with its runtime.
+                if stopped.await.is_err() {
+                    std::future::pending().await
+                }
+            },
+        ));
         Server {
             address,
-            _runtime: runtime,
+            serving,
+            stop,
+            runtime,
         }
+    }
+
+    /// Ends it and waits until it has ended.
+    pub fn stop(self) {
+        self.stop.send(()).unwrap();
+        let ended = async { tokio::time::timeout(Duration::from_secs(30), self.serving).await };
+        self.runtime
+            .block_on(ended)
+            .expect("it ends although connections are open")
+            .unwrap();
+    }
+
+    /// A connection, on which nothing was sent.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
     }
 
     /// Sends the bytes of a request as they are and reads the answer to its end.
     pub fn send(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut stream = self.connect();
         // A server that refuses a body may close before it was all written.
         _ = stream.write_all(request);
         let mut answer = Vec::new();
@@ -184,7 +222,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn parse(text: &str) -> Answer {
+    pub fn parse(text: &str) -> Answer {
         let (head, body) = text
             .split_once("\r\n\r\n")
             .unwrap_or_else(|| panic!("no answer: {text:?}"));
