@@ -79,14 +79,19 @@ pub(crate) fn start(
     match sys::fork()? {
         sys::Fork::Parent(pid) => Ok(pid),
         sys::Fork::Child => {
-            let code =
-                match take_over(&places).and_then(|taken| run(taken, &request, environment, sandbox.init)) {
-                    Ok(()) => 0,
-                    Err(error) => {
-                        eprintln!("exec: {error}");
-                        1
-                    }
-                };
+            let code = match sandbox
+                .cgroup
+                .as_ref()
+                .map_or(Ok(()), |cgroup| cgroup.join())
+                .and_then(|()| take_over(&places))
+                .and_then(|taken| run(taken, &request, environment, sandbox.init))
+            {
+                Ok(()) => 0,
+                Err(error) => {
+                    eprintln!("exec: {error}");
+                    1
+                }
+            };
             sys::exit_now(code)
         }
     }

@@ -4,6 +4,7 @@
 //! their namespaces and adopts them. It never waits for a shim: calls are forwarded, and answered when the shim answers or ends.
 mod instances;
 
+use crate::cgroup::Cgroups;
 use crate::frame::{self, Connection};
 use crate::namespace;
 use crate::protocol::{HolderReply, HolderRequest, NumberedCall, ShimCall, ShimMessage, ShimOpening};
@@ -110,6 +111,7 @@ struct Holder {
     state: StateDir,
     listener: UnixListener,
     _lock: OwnedFd,
+    cgroups: Cgroups,
     ranged: bool,
     clients: Vec<Client>,
     shims: BTreeMap<String, ShimLink>,
@@ -129,10 +131,12 @@ impl Holder {
         rustix::process::setsid().trying("leave the session")?;
         std::env::set_current_dir("/").trying("change to /")?;
         rustix::process::umask(Mode::from(0o022));
+        let cgroups = Cgroups::open(&run);
         // Shims that end are reaped by the kernel; their sockets say that they ended.
         sys::handle(libc::SIGCHLD, true);
         let ranged = rustix::process::geteuid().is_root() && has_ids()?;
         let (shims, pid) = adopt(&run);
+        cgroups.keep_only(|id| shims.contains_key(id));
         match pid.or(join) {
             Some(pid) => namespace::join_fabric(pid)?,
             None => namespace::make_fabric()?,
@@ -151,6 +155,7 @@ impl Holder {
             state,
             listener,
             _lock: lock,
+            cgroups,
             ranged,
             clients: Vec::new(),
             shims,
@@ -292,6 +297,7 @@ impl Holder {
         match request {
             HolderRequest::Hello => Ok(Some(HolderReply::Hello {
                 pid: std::process::id(),
+                limits: self.cgroups.limits().clone(),
             })),
             HolderRequest::List => Ok(Some(HolderReply::Reports(
                 self.reports.values().cloned().collect(),
@@ -443,6 +449,7 @@ impl Holder {
     fn shim_ended(&mut self, id: &str) {
         self.shims.remove(id);
         let _ = std::fs::remove_file(self.run.shim_socket(id));
+        self.cgroups.remove(id);
         let last = match self.state.instance(id).spec() {
             Ok(stored) => self.settled(id, &stored.spec),
             // It removed its files: it was terminated.
@@ -486,6 +493,7 @@ impl Holder {
         if remove_state {
             self.state.remove();
         }
+        self.cgroups.remove_all();
         self.run.remove();
         self.reply(client, &HolderReply::Done);
         Ok(true)

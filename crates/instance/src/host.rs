@@ -6,7 +6,9 @@ use crate::protocol::{HolderReply, HolderRequest, ShimCall};
 use crate::run_dir::{self, RunDir};
 use crate::spec::check_id;
 use crate::state_dir::StateDir;
-use crate::{Change, Error, InstanceReport, InstanceSpec, PortSpec, Result, error::Trying, preflight};
+use crate::{
+    Change, Error, InstanceReport, InstanceSpec, Limits, PortSpec, Result, error::Trying, preflight,
+};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
 use std::io::Read;
@@ -168,7 +170,15 @@ impl Host {
     /// The holder's process id.
     pub fn holder_pid(&self) -> Result<u32> {
         match self.ask(&HolderRequest::Hello, CALL)? {
-            HolderReply::Hello { pid } => Ok(pid),
+            HolderReply::Hello { pid, .. } => Ok(pid),
+            other => Err(Error::Protocol(format!("{other:?}"))),
+        }
+    }
+
+    /// Which limits of memory, processes and CPU are in force for instances here; [`InstanceSpec::resources`] says what they are.
+    pub fn limits(&self) -> Result<Limits> {
+        match self.ask(&HolderRequest::Hello, CALL)? {
+            HolderReply::Hello { limits, .. } => Ok(limits),
             other => Err(Error::Protocol(format!("{other:?}"))),
         }
     }

@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cfn_signal;
+mod cgroup;
 mod console;
 mod entry;
 mod error;
@@ -27,6 +28,7 @@ mod guest_network;
 pub mod holder;
 mod host;
 pub mod init;
+mod limits;
 mod namespace;
 mod port;
 pub mod preflight;
@@ -39,8 +41,10 @@ mod spec;
 mod state_dir;
 mod sys;
 
+pub use cgroup::remove_stale as remove_stale_cgroups;
 pub use entry::dispatch;
 pub use error::{Error, Result};
 pub use host::{Changes, Host};
+pub use limits::{Limits, Resources};
 pub use report::{Change, GuestSignal, InstanceReport, InstanceState, PortReport, UserDataStatus};
 pub use spec::{InstanceKind, InstanceSpec, PortAddress, PortSpec};

@@ -1,5 +1,5 @@
 //! What the daemon, the holder, the shims and the guests say to each other.
-use crate::{Change, Error, GuestSignal, InstanceReport, InstanceSpec, PortSpec, UserDataStatus};
+use crate::{Change, Error, GuestSignal, InstanceReport, InstanceSpec, Limits, PortSpec, UserDataStatus};
 use serde::{Deserialize, Serialize};
 
 /// To the holder; one request a connection, but for `Subscribe`, which is answered by changes until it is closed.
@@ -33,7 +33,11 @@ pub(crate) enum HolderRequest {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum HolderReply {
-    Hello { pid: u32 },
+    Hello {
+        pid: u32,
+        #[serde(default)]
+        limits: Limits,
+    },
     Done,
     Report(InstanceReport),
     Reports(Vec<InstanceReport>),

@@ -3,6 +3,7 @@
 //! The shim makes the user namespace itself and starts bubblewrap in it as its root. So the sandbox's users can be a range of ids that nobody else on the
 //! host has (as root; an ordinary user has only its own id to give), and policies that forbid unprivileged user namespaces do not stop root.
 //! bubblewrap then makes the other namespaces; they belong to that user namespace, which is what makes `ip_forward` and nft rules settable inside.
+use crate::cgroup::{InstanceCgroup, host_memory};
 use crate::frame::Connection;
 use crate::namespace::{NetNamespace, map_users};
 use crate::protocol::GuestMessage;
@@ -20,6 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Where the shim sees what it needs, in a mount namespace of its own; the host's /run, with its sockets, is hidden by it.
@@ -189,11 +191,17 @@ pub(crate) struct Sandbox {
     link: UnixStream,
     /// A byte in it lets the first command begin.
     gate: Option<OwnedFd>,
+    /// What everything inside is in, where the host allows it.
+    pub(crate) cgroup: Option<Rc<InstanceCgroup>>,
 }
 
 impl Sandbox {
     /// Starts bubblewrap up to the point before its first command.
-    pub(crate) fn start(stored: &Stored, user_data: bool) -> Result<Self> {
+    pub(crate) fn start(
+        stored: &Stored,
+        user_data: bool,
+        cgroup: Option<Rc<InstanceCgroup>>,
+    ) -> Result<Self> {
         let program = preflight::bubblewrap()?;
         let state = InstanceDir::at(STAGED_STATE);
         write_files(stored, &state)?;
@@ -212,11 +220,12 @@ impl Sandbox {
             );
             rustix::fs::fchown(&console_inside, owner.0, owner.1).trying(what)?;
         }
-        let mut command = bubblewrap_command(&program, stored, user_data);
+        let mut command = bubblewrap_command(&program, stored, user_data, host_memory()?);
         let pid = match sys::fork()? {
             sys::Fork::Child => {
                 let error = child(
                     &mut command,
+                    cgroup.as_deref(),
                     ready_child,
                     &console_inside,
                     [
@@ -252,6 +261,7 @@ impl Sandbox {
             console,
             link,
             gate: Some(gate),
+            cgroup,
         })
     }
 
@@ -333,8 +343,16 @@ fn last_words(console: &OwnedFd) -> Option<String> {
 }
 
 /// In the forked child: a user namespace, its root, and bubblewrap in it. Returns only what went wrong.
-fn child(command: &mut Command, ready: UnixStream, console: &OwnedFd, places: [(i32, i32); 3]) -> Error {
+fn child(
+    command: &mut Command,
+    cgroup: Option<&InstanceCgroup>,
+    ready: UnixStream,
+    console: &OwnedFd,
+    places: [(i32, i32); 3],
+) -> Error {
     let begin = || -> Result<UnixStream> {
+        // First of all, so that nothing of the instance is ever outside, and by the holder's rights over cgroups.
+        cgroup.map_or(Ok(()), InstanceCgroup::join)?;
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .trying("open /dev/null")?
             .into_raw_fd();
@@ -455,9 +473,13 @@ pub(crate) fn environment(stored: &Stored) -> Vec<(String, String)> {
         .collect()
 }
 
-fn bubblewrap_command(program: &Path, stored: &Stored, user_data: bool) -> Command {
+fn bubblewrap_command(program: &Path, stored: &Stored, user_data: bool, host_memory: u64) -> Command {
     let mut command = Command::new(program);
     command.env_clear();
+    // What is only in memory is bounded also where cgroups are not to be had: together no more than the instance's memory.
+    let memory = stored.spec.resources.memory(host_memory);
+    let (quarter, half) = ((memory / 4).to_string(), (memory / 2).to_string());
+    command.args(["--size", &quarter, "--tmpfs", "/"]);
     command.args([
         "--unshare-net",
         "--unshare-pid",
@@ -487,6 +509,14 @@ fn bubblewrap_command(program: &Path, stored: &Stored, user_data: bool) -> Comma
         "/proc",
         "--dev",
         "/dev",
+        "--size",
+        &half,
+        "--perms",
+        "1777",
+        "--tmpfs",
+        "/dev/shm",
+        "--size",
+        &quarter,
         "--tmpfs",
         "/run",
         "--dir",

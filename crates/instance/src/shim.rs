@@ -5,6 +5,7 @@
 mod guests;
 mod ports;
 
+use crate::cgroup::InstanceCgroup;
 use crate::console::Console;
 use crate::frame::{self, Connection};
 use crate::namespace::NetNamespace;
@@ -20,6 +21,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The number at which the holder leaves the shim's listening socket.
@@ -33,18 +35,20 @@ const REPAIR_EVERY: Duration = Duration::from_secs(1);
 /// The longest field of a signal, in bytes (CloudFormation's own bounds are 1024 and 4096).
 const MAX_FIELD: usize = 4096;
 
-/// `shim STATE_DIR ID`, started by the holder in the fabric's namespace with its listening socket at descriptor 3; or `shim --staged`, itself once
-/// more when the stage stands.
+/// `shim STATE_DIR ID [CGROUP]`, started by the holder in the fabric's namespace with its listening socket at descriptor 3 and the instance's cgroup, if it
+/// has one, at descriptor CGROUP; or `shim --staged [CGROUP]`, itself once more when the stage stands.
 pub fn main(args: &[OsString]) -> i32 {
     // Inherited from the holder, which lets the kernel reap.
     sys::handle(libc::SIGCHLD, false);
     let done = match args {
-        [staged] if staged == "--staged" => Shim::open().and_then(|mut shim| shim.run()),
-        [state, id] => enter_stage(Path::new(state), &id.to_string_lossy()),
+        [staged, cgroup @ ..] if staged == "--staged" => {
+            Shim::open(cgroup.first()).and_then(|mut shim| shim.run())
+        }
+        [state, id, cgroup @ ..] => enter_stage(Path::new(state), &id.to_string_lossy(), cgroup.first()),
         _ => Err(Error::Invalid {
             what: "arguments of shim".into(),
             value: format!("{args:?}"),
-            expected: "STATE_DIR ID".into(),
+            expected: "STATE_DIR ID [CGROUP]".into(),
         }),
     };
     match done {
@@ -56,7 +60,7 @@ pub fn main(args: &[OsString]) -> i32 {
     }
 }
 
-fn enter_stage(state: &Path, id: &str) -> Result<()> {
+fn enter_stage(state: &Path, id: &str, cgroup: Option<&OsString>) -> Result<()> {
     use std::os::unix::process::CommandExt;
     let directory = StateDir::open(state)?.instance(id);
     let staged = sandbox::stage(&directory);
@@ -64,6 +68,7 @@ fn enter_stage(state: &Path, id: &str) -> Result<()> {
         // Started again from the read-only copy, so that what later joins the sandbox was never started from a writable file.
         return Err(std::process::Command::new(sandbox::STAGED_PROGRAM)
             .args(["shim", "--staged"])
+            .args(cgroup)
             .exec())
         .trying("start the staged shim");
     };
@@ -102,6 +107,9 @@ struct Shim {
     openings: Vec<Connection>,
     guests: Vec<Connection>,
     commands: Vec<(Pid, OwnedFd)>,
+    cgroup: Option<Rc<InstanceCgroup>>,
+    /// Processes in it that the kernel had ended for want of memory when this boot began.
+    memory_kills: u64,
     sandbox: Option<Sandbox>,
     console_open: bool,
     link: Option<Connection>,
@@ -128,8 +136,14 @@ enum Token {
 }
 
 impl Shim {
-    fn open() -> Result<Self> {
+    fn open(cgroup: Option<&OsString>) -> Result<Self> {
         let listener = UnixListener::from(sys::inherited(LISTENER)?);
+        let cgroup = cgroup
+            .map(|number| {
+                let number = number.to_str().and_then(|number| number.parse().ok());
+                InstanceCgroup::inherited(number.ok_or("not a number").trying("take over the cgroup")?)
+            })
+            .transpose()?;
         listener
             .set_nonblocking(true)
             .trying("set a socket non-blocking")?;
@@ -148,6 +162,8 @@ impl Shim {
             openings: Vec::new(),
             guests: Vec::new(),
             commands: Vec::new(),
+            cgroup: cgroup.map(Rc::new),
+            memory_kills: 0,
             sandbox: None,
             console_open: false,
             link: None,
@@ -205,7 +221,8 @@ impl Shim {
             self.console
                 .note("the user data does not begin with #!: it is not run");
         }
-        let started = Sandbox::start(&self.stored, user_data).and_then(|sandbox| {
+        self.memory_kills = self.cgroup.as_ref().map_or(0, |cgroup| cgroup.memory_kills());
+        let started = Sandbox::start(&self.stored, user_data, self.cgroup.clone()).and_then(|sandbox| {
             match self.connect_network(&sandbox) {
                 Ok(()) => Ok(sandbox),
                 Err(error) => {
@@ -397,10 +414,24 @@ impl Shim {
             Some(_) => Some(InstanceState::Stopped),
             // Process 1 ends so when it is asked to from inside: an instance that shuts itself down.
             None if code == 0 => Some(InstanceState::Stopped),
-            None => Some(InstanceState::Exited {
-                reason: format!("the sandbox ended with status {code}"),
-            }),
+            None => {
+                let reason = self
+                    .out_of_memory()
+                    .unwrap_or_else(|| format!("the sandbox ended with status {code}"));
+                self.console.note(&reason);
+                Some(InstanceState::Exited { reason })
+            }
         }
+    }
+
+    /// What to say if it was the bound of its memory that ended it.
+    fn out_of_memory(&self) -> Option<String> {
+        (self.cgroup.as_ref()?.memory_kills() > self.memory_kills).then(|| {
+            format!(
+                "it used more memory than it has ({} MiB, unless the host has less) and was ended",
+                self.stored.spec.resources.memory_mib
+            )
+        })
     }
 
     fn finish(&mut self, state: InstanceState) -> Result<()> {

@@ -1,5 +1,5 @@
 //! What the daemon asks for: an instance and its ports. Checked at the door ([`InstanceSpec::check`]), trusted after.
-use crate::{Error, Result};
+use crate::{Error, Resources, Result};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,6 +40,9 @@ pub struct InstanceSpec {
     /// Environment of the user data and of `exec`, beside the usual.
     #[serde(default)]
     pub env: Vec<(String, String)>,
+    /// What it may use of the host, where that can be held ([`crate::Host::limits`]).
+    #[serde(default)]
+    pub resources: Resources,
 }
 
 /// An address of a port, with its subnet's prefix length.

@@ -242,19 +242,22 @@ pub(crate) fn with_empty_mask(command: &mut std::process::Command) -> &mut std::
     }
 }
 
-/// Starts a command in a session of its own with a descriptor at a fixed number.
+/// Starts a command in a session of its own with a descriptor at a fixed number (source and target), and perhaps another at its own.
 ///
 /// The target must be in use in the caller (the holder's lock is): else std's own error pipe could have that number in the child.
-pub(crate) fn with_descriptor_in_new_session(
+pub(crate) fn with_descriptors_in_new_session(
     command: &mut std::process::Command,
-    source: RawFd,
-    target: RawFd,
+    (source, target): (RawFd, RawFd),
+    kept: Option<RawFd>,
 ) {
     use std::os::unix::process::CommandExt;
     // SAFETY: only async-signal-safe calls (dup2, fcntl, setsid) between fork and exec.
     unsafe {
         command.pre_exec(move || {
             place_inherited(source, target)?;
+            if let Some(kept) = kept {
+                place_inherited(kept, kept)?;
+            }
             rustix::process::setsid()?;
             Ok(())
         });

@@ -5,7 +5,8 @@ use crate::protocol::{HolderReply, NumberedCall, ShimCall, ShimOpening};
 use crate::spec::{MAX_INSTANCES, check_id, check_ports};
 use crate::state_dir::Stored;
 use crate::{
-    Change, Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, error::Trying, run_dir, sys,
+    Change, Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Resources, Result, error::Trying,
+    run_dir, sys,
 };
 use rustix::process::{Pid, PidfdFlags};
 use std::os::fd::AsRawFd;
@@ -65,8 +66,9 @@ impl Holder {
         report.version += 1;
         directory.write_status(&report)?;
         self.reports.insert(id.clone(), report);
-        let started = self.start_shim(&id);
+        let started = self.start_shim(&id, &stored.spec.resources);
         if started.is_err() {
+            self.cgroups.remove(&id);
             let report = self.settled(&id, &stored.spec);
             self.tell(report);
         }
@@ -86,7 +88,8 @@ impl Holder {
     }
 
     /// Listens, connects, and only then starts the shim: nothing that it says is missed, and its socket works at once.
-    pub(super) fn start_shim(&mut self, id: &str) -> Result<()> {
+    pub(super) fn start_shim(&mut self, id: &str, resources: &Resources) -> Result<()> {
+        let cgroup = self.cgroups.make(id, resources)?;
         let socket = self.run.shim_socket(id);
         let listener = run_dir::listen(&socket, 0o600)?;
         let mut connection = Connection::new(run_dir::connect(&socket).trying("connect to a new shim")?)?;
@@ -105,7 +108,14 @@ impl Holder {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        sys::with_descriptor_in_new_session(&mut command, listener.as_raw_fd(), crate::shim::LISTENER);
+        if let Some(cgroup) = &cgroup {
+            command.arg(cgroup.as_raw_fd().to_string());
+        }
+        sys::with_descriptors_in_new_session(
+            &mut command,
+            (listener.as_raw_fd(), crate::shim::LISTENER),
+            cgroup.as_ref().map(AsRawFd::as_raw_fd),
+        );
         let child = command.spawn().trying("start a shim");
         if child.is_err() {
             let _ = std::fs::remove_file(&socket);

@@ -12,6 +12,70 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs the test's body as this user and, when that is root, once more as an ordinary user in a process of its own.
 pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
+    as_both(name, body, None);
+}
+
+/// The same; the ordinary user has a cgroup of its own to hand out, as systemd's user manager has, where this machine has any.
+pub fn as_root_and_as_delegated_user(name: &str, body: fn(&mut Bed)) {
+    let delegated = rustix::process::geteuid()
+        .is_root()
+        .then(Delegated::make)
+        .flatten();
+    as_both(
+        name,
+        body,
+        delegated.as_ref().map(|delegated| delegated.0.as_path()),
+    );
+}
+
+/// A cgroup that belongs to the ordinary user, with one in it for the processes that it starts with.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn make() -> Option<Self> {
+        let root = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+            .map(Path::new)
+            .into_iter()
+            .find(|root| root.join("cgroup.subtree_control").exists())?;
+        for name in ["memory", "pids", "cpu"] {
+            std::fs::write(root.join("cgroup.subtree_control"), format!("+{name}")).ok()?;
+        }
+        let made = Self(root.join(format!("test-of-atoll-{}", std::process::id())));
+        let owner = ORDINARY.parse().ok();
+        std::fs::create_dir(&made.0).ok()?;
+        std::fs::create_dir(made.0.join("start")).unwrap();
+        for place in [
+            "",
+            "cgroup.procs",
+            "cgroup.subtree_control",
+            "start",
+            "start/cgroup.procs",
+        ] {
+            std::os::unix::fs::chown(made.0.join(place), owner, owner).unwrap();
+        }
+        Some(made)
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let gone = |path: &Path| {
+            let deadline = Instant::now() + DEADLINE;
+            while path.exists() && std::fs::remove_dir(path).is_err() && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+        };
+        gone(&self.0.join("start"));
+        gone(&self.0);
+        assert!(
+            std::thread::panicking() || !self.0.exists(),
+            "a cgroup is left: {}",
+            self.0.display()
+        );
+    }
+}
+
+fn as_both(name: &str, body: fn(&mut Bed), cgroup: Option<&Path>) {
     let mut bed = Bed::new();
     body(&mut bed);
     bed.finish();
@@ -33,7 +97,12 @@ pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
     let test = copy(&std::env::current_exe().unwrap(), "test");
     let testbed = copy(Path::new(env!("CARGO_BIN_EXE_atoll-instance-testbed")), "testbed");
     let ids = [format!("--reuid={ORDINARY}"), format!("--regid={ORDINARY}")];
-    let output = Command::new("setpriv")
+    // Moves itself first where there is a cgroup to begin in.
+    let begin = "[ -z \"$0\" ] || echo $$ > \"$0/start/cgroup.procs\"; exec \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", begin])
+        .arg(cgroup.unwrap_or(Path::new("")))
+        .arg("setpriv")
         .args(ids)
         .arg("--clear-groups")
         .arg(test)
@@ -51,6 +120,9 @@ pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
         text.contains("1 passed"),
         "as an ordinary user it ran nothing: {text}"
     );
+    for line in text.lines().filter(|line| line.contains("NOT TESTED")) {
+        eprintln!("{line}");
+    }
 }
 
 pub struct Bed {
@@ -61,10 +133,12 @@ pub struct Bed {
     /// Namespaces and processes that were seen and must be gone.
     namespaces: BTreeSet<String>,
     processes: BTreeSet<u32>,
+    /// The cgroup of each holder there was.
+    cgroups: BTreeSet<PathBuf>,
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let program = std::env::var_os("ATOLL_TESTBED").map_or_else(
             || PathBuf::from(env!("CARGO_BIN_EXE_atoll-instance-testbed")),
             PathBuf::from,
@@ -84,6 +158,7 @@ impl Bed {
             place,
             namespaces: BTreeSet::new(),
             processes: BTreeSet::new(),
+            cgroups: BTreeSet::new(),
         };
         let holder = bed.host.holder_pid().unwrap();
         bed.remember(holder);
@@ -107,6 +182,8 @@ impl Bed {
     }
 
     fn remember(&mut self, pid: u32) {
+        self.cgroups
+            .extend(self.host.limits().unwrap().cgroup.map(PathBuf::from));
         self.processes.insert(pid);
         let own: BTreeSet<String> = namespaces_of("self").collect();
         self.namespaces
@@ -312,6 +389,12 @@ impl Bed {
                 }
             }
         }
+        left.extend(
+            self.cgroups
+                .iter()
+                .filter(|cgroup| cgroup.exists())
+                .map(|cgroup| format!("cgroup {}", cgroup.display())),
+        );
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         let place = self.place.path().to_str().unwrap();
         left.extend(
@@ -353,6 +436,7 @@ pub fn instance(id: &str) -> InstanceSpec {
         user_data: None,
         search_domain: None,
         env: vec![],
+        resources: Default::default(),
     }
 }
 
