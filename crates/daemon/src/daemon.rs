@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use atoll_access::{AccessKey, Credential};
 use atoll_api::backend::BoxFuture;
 use atoll_api::{ApiError, Backend, Submission};
-use atoll_instance::Host;
+use atoll_instance::{Host, Limits};
 use atoll_model::stack::Stack;
 use atoll_model::{Instance, InstanceId, InstanceState, NetworkInterface, RegionName, Row, Timestamp};
 use atoll_plane::Plane;
@@ -33,6 +33,8 @@ pub struct Daemon {
     pub(crate) regions: Vec<RegionHandle>,
     /// This host's instances; `None` without a data plane.
     pub(crate) host: Option<Host>,
+    /// Of what instances have a bounded share.
+    pub(crate) limits: Limits,
     /// What carries packets; `None` without a data plane.
     pub(crate) plane: Option<Plane>,
     /// What the holder reports of them.
@@ -58,6 +60,11 @@ impl Daemon {
     /// The regions, the default one first.
     pub fn handles(&self) -> &[RegionHandle] {
         &self.regions
+    }
+
+    /// Which limits are in force for instances on this host.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The API's URL.
@@ -96,6 +103,7 @@ impl Daemon {
                 .data_directory
                 .as_ref()
                 .map(|path| path.display().to_string()),
+            limits: self.limits.clone(),
             regions: self
                 .regions
                 .iter()

@@ -46,6 +46,10 @@ pub fn leftovers(default: &Path, run_base: &Path, port: u16) -> Result<(), HostE
     for (run, state) in places {
         match Host::existing(&run, &state) {
             Ok(host) => host.shutdown(true)?,
+            // The holder was killed too: another one takes up what it left, be it instances or only their files, and ends that.
+            Err(HostError::HolderGone { .. }) if run.exists() || state.join("instances").exists() => {
+                Host::open(&run, &state)?.shutdown(true)?;
+            }
             Err(HostError::HolderGone { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -55,5 +59,6 @@ pub fn leftovers(default: &Path, run_base: &Path, port: u16) -> Result<(), HostE
     let _ = std::fs::remove_file(places::control_socket(run_base, port));
     let _ = std::fs::remove_file(record);
     let _ = std::fs::remove_dir(run_base);
+    atoll_instance::remove_stale_cgroups();
     Ok(())
 }

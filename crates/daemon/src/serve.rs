@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use atoll_api::{Api, Hosts};
-use atoll_instance::Host;
+use atoll_instance::{Host, Limits};
 use atoll_model::AccountId;
 use atoll_model::row::Revision;
 use atoll_plane::{Plane, PlaneConfig, PlaneError};
@@ -121,6 +121,7 @@ pub struct Opened {
     data: Option<PathBuf>,
     /// `None` without a data plane.
     host: Option<Host>,
+    limits: Limits,
     /// Removed at the end, when nothing is kept.
     passing: Option<PathBuf>,
     _lock: Option<File>,
@@ -201,6 +202,10 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
             Some(host)
         }
     };
+    let limits = match &host {
+        Some(host) => host.limits()?,
+        None => Limits::none("without a data plane no instance has processes"),
+    };
     Ok(Opened {
         options,
         endpoint,
@@ -209,6 +214,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         control_path,
         data,
         host,
+        limits,
         passing,
         _lock: lock,
     })
@@ -316,6 +322,7 @@ impl Opened {
             regions,
             reports: tokio::sync::watch::Sender::new(Default::default()),
             host: self.host.clone(),
+            limits: self.limits,
             plane,
             last_consoles: LastConsoles::default(),
             stop: Notify::new(),

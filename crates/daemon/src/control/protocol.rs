@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use atoll_instance::Limits;
 use atoll_lens::{Query, Trace};
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,9 @@ pub struct Status {
     pub data_plane: String,
     /// The data directory; absent when nothing is kept.
     pub data_directory: Option<String>,
+    /// Which limits of memory, processes and CPU are in force for instances, and why others are not.
+    #[serde(default)]
+    pub limits: Limits,
     /// Each region, the default one first.
     pub regions: Vec<RegionStatus>,
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use atoll_instance::{InstanceKind, InstanceReport, InstanceSpec, PortAddress, PortSpec, UserDataStatus};
+use atoll_instance::{
+    InstanceKind, InstanceReport, InstanceSpec, PortAddress, PortSpec, Resources, UserDataStatus,
+};
 use atoll_model::instance::UserDataRun;
 use atoll_model::subnet::HostnameType;
 use atoll_model::{Instance, InstanceState, NetworkInterface, RegionName, Subnet};
@@ -81,12 +83,24 @@ pub fn wanted(region: &Region, instance: &Instance) -> Wanted {
         user_data: instance.user_data.clone(),
         search_domain: Some(search_domain),
         env: Vec::new(),
+        resources: resources(instance),
     };
     Wanted {
         instance: instance.clone(),
         ports: ports.collect(),
         spec,
     }
+}
+
+/// What the instance's type has of the host.
+fn resources(instance: &Instance) -> Resources {
+    atoll_model::instance_type::find(&instance.instance_type).map_or_else(Resources::default, |kind| {
+        Resources {
+            vcpus: kind.vcpus,
+            memory_mib: kind.memory_mib,
+            processes: Resources::PROCESSES,
+        }
+    })
 }
 
 /// The first label of the private host name; `None` for a name by resource.

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use atoll_instance::{InstanceKind, InstanceSpec, PortAddress, PortSpec};
+use atoll_instance::{InstanceKind, InstanceSpec, PortAddress, PortSpec, Resources};
 
 /// What the outside is called, as an instance and as a port.
 pub const ID: &str = "internet";
@@ -33,6 +33,7 @@ pub fn spec() -> InstanceSpec {
         user_data: None,
         search_domain: None,
         env: Vec::new(),
+        resources: Resources::default(),
     }
 }
 
