@@ -193,6 +193,12 @@ impl Connection {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        // Its own words go to its log.
+        if let Ok(Reply::Status(status)) = self.ask(&Request::Status)
+            && status.limits.reason.is_some()
+        {
+            output::note(status.limits.sentence());
+        }
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
                 daemon.endpoint_url()
             );
         }
+        said += &format!("{}\n", daemon.limits().sentence());
         // Nobody has to listen.
         let _ = std::io::stdout().write_all(said.as_bytes());
     })?;

@@ -28,6 +28,7 @@ fn print(status: &Status) -> std::io::Result<()> {
         "data        {}",
         status.data_directory.as_deref().unwrap_or("nothing is kept")
     ))?;
+    output::line(format!("limits      {}", status.limits.sentence()))?;
     let regions: Vec<&str> = status.regions.iter().map(|region| region.name.as_str()).collect();
     output::line(format!("regions     {}", regions.join(", ")))?;
     let stacks = status
