@@ -59,6 +59,10 @@ impl Snapshot {
                 things.insert(format!("file {}", entry?.path().display()));
             }
         }
+        // Where the host allows it, instances are limited by cgroups.
+        for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+            cgroups(Path::new(root), &mut things);
+        }
         for part in ["state", "run"] {
             files(&directory.join(part), &mut things);
         }
@@ -68,6 +72,19 @@ impl Snapshot {
     /// What stands in `later` and did not stand before.
     fn left(&self, later: &Snapshot) -> Vec<String> {
         later.things.difference(&self.things).cloned().collect()
+    }
+}
+
+/// Cgroups of ours, wherever in the hierarchy: an ordinary user's are below the one that is delegated to it.
+fn cgroups(directory: &Path, things: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().starts_with("atoll-") {
+            things.insert(format!("cgroup {}", entry.path().display()));
+        }
+        cgroups(&entry.path(), things);
     }
 }
 
@@ -95,7 +112,7 @@ pub fn run(world: &mut World, before: &Snapshot) -> Result<(), Failure> {
     world.observe(Observation {
         check: 15,
         tried: "atoll down --all".into(),
-        expected: "no namespace, link, mount, process or file left".into(),
+        expected: "no namespace, link, mount, cgroup, process or file left".into(),
         seen: if left.is_empty() {
             "nothing left".into()
         } else {
