@@ -19,6 +19,7 @@ use atoll_instance::{Host, Limits};
 use atoll_model::AccountId;
 use atoll_model::row::Revision;
 use atoll_plane::{Plane, PlaneConfig, PlaneError};
+use atoll_region::Config;
 use atoll_region::vpc::CreateDefaultVpc;
 use atoll_store::{Embedded, Memory, Store, StoreError};
 use tokio::sync::Notify;
@@ -292,6 +293,10 @@ impl Opened {
             .map_err(system(format!("keep {}", pools::FILE)))?;
         let (mut regions, mut writers) = (Vec::new(), Vec::new());
         for config in configs {
+            let config = Config {
+                runs_instances: self.host.is_some(),
+                ..config
+            };
             let name = config.name.to_string();
             let store = stores(&name)?;
             let writer = Writer::open(store, config).map_err(|why| ServeError::Load {

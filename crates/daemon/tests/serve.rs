@@ -230,3 +230,45 @@ async fn followers_see_every_delta_once_and_in_order() {
     assert!(copy.rows().eq(region.current().rows()));
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_data_plane_a_creation_policy_is_not_awaited_and_that_is_said() {
+    use atoll_model::stack::{Stack, StackEvent};
+    let top = tempfile::tempdir().unwrap();
+    let running = open(options(top.path(), Data::Ephemeral))
+        .unwrap()
+        .start()
+        .await
+        .unwrap();
+    let template = "
+Resources:
+  I:
+    Type: AWS::EC2::Instance
+    CreationPolicy: {ResourceSignal: {Count: 1, Timeout: PT12H}}
+    Properties: {ImageId: ami-12345678, UserData: !Base64 '#!/bin/sh'}
+";
+    let handle = running.daemon().region(RegionName::DEFAULT).unwrap();
+    let create = atoll_stack::CreateStack::new("waits", template);
+    handle.apply(AccountId::DEFAULT, create).await.unwrap();
+    let mut latest = handle.latest();
+    let made = latest.wait_for(|region| region.all::<Stack>().any(|stack| !stack.status.in_progress()));
+    let region = tokio::time::timeout(std::time::Duration::from_secs(30), made)
+        .await
+        .expect("the stack waits")
+        .unwrap()
+        .clone();
+    let stack = region.all::<Stack>().next().unwrap();
+    assert_eq!(stack.status.to_string(), "CREATE_COMPLETE");
+    let said = region
+        .all::<StackEvent>()
+        .filter_map(|event| event.reason.clone())
+        .find(|reason| reason.contains("were not awaited"));
+    assert_eq!(
+        said.as_deref(),
+        Some(
+            "Warning: The data plane is off, so that no user data runs and nothing can signal: the signals that this \
+             resource wants were not awaited"
+        )
+    );
+    running.stop().await;
+}

@@ -20,6 +20,8 @@ pub struct Config {
     pub public_pool: Prefix,
     /// Where IPv6 blocks of VPCs (/56) come from.
     pub ipv6_pool: Prefix,
+    /// Whether instances have processes, which run user data and may signal. Without a data plane they have none.
+    pub runs_instances: bool,
 }
 
 impl Config {
@@ -44,6 +46,7 @@ impl Config {
             name,
             public_pool,
             ipv6_pool,
+            runs_instances: true,
         }
     }
 }

@@ -150,17 +150,8 @@ pub(crate) fn progress(
     resource: &StackResource,
     now: Timestamp,
 ) -> Progress {
-    let (Some(physical), Some(kind)) = (resource.physical.as_deref(), resource::find(&resource.type_name))
-    else {
-        return Progress::Failed("The object is not there".to_owned());
-    };
-    match kind.life.progress(&Seen {
-        region,
-        stack,
-        logical_id,
-        resource,
-        physical,
-    }) {
+    match life_progress(region, stack, logical_id, resource) {
+        Progress::Waiting if is_unawaited(region, stack, logical_id, resource) => Progress::Complete,
         Progress::Waiting if signal_deadline(resource).is_some_and(|deadline| deadline <= now) => {
             let wanted = resource.wanted_signals.map_or(0, |wanted| wanted.count);
             let got = resource.signals.iter().filter(|signal| signal.success).count();
@@ -171,6 +162,38 @@ pub(crate) fn progress(
         }
         progress => progress,
     }
+}
+
+fn life_progress(region: &Region, stack: &Stack, logical_id: &str, resource: &StackResource) -> Progress {
+    let (Some(physical), Some(kind)) = (resource.physical.as_deref(), resource::find(&resource.type_name))
+    else {
+        return Progress::Failed("The object is not there".to_owned());
+    };
+    kind.life.progress(&Seen {
+        region,
+        stack,
+        logical_id,
+        resource,
+        physical,
+    })
+}
+
+/// Whether a resource would be complete but for signals that nobody can send, because no instance runs anything.
+pub(crate) fn is_unawaited(
+    region: &Region,
+    stack: &Stack,
+    logical_id: &str,
+    resource: &StackResource,
+) -> bool {
+    if region.config().runs_instances || resource.wanted_signals.is_none() {
+        return false;
+    }
+    let unasked = StackResource {
+        wanted_signals: None,
+        ..resource.clone()
+    };
+    life_progress(region, stack, logical_id, resource) == Progress::Waiting
+        && life_progress(region, stack, logical_id, &unasked) == Progress::Complete
 }
 
 /// Whether nothing is left of a resource that a deletion must see to.

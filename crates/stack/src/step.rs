@@ -17,11 +17,15 @@ use atoll_region::{Command, Context, Error, Region, Transaction};
 use crate::error::TemplateError;
 use crate::here::{Existing, Here, pseudo_of};
 use crate::life::{Created, Doomed, Failure, Given, Make, Progress};
-use crate::next::{doomed, is_due, is_gone, progress, stays};
+use crate::next::{doomed, is_due, is_gone, is_unawaited, progress, stays};
 use crate::plan::{Plan, Warning};
 use crate::record::Record;
 use crate::resource;
 use crate::template::Template;
+
+/// What is said of signals that are wanted where no instance runs anything.
+const UNAWAITED: &str = "The data plane is off, so that no user data runs and nothing can signal: the signals that this \
+                         resource wants were not awaited";
 
 /// One thing to be done for a stack. As a command it must be applied in the name of [`Step::account`].
 #[derive(Clone, Debug)]
@@ -276,7 +280,12 @@ fn conclude(tx: &mut Transaction, mut record: Record, id: &str) -> Record {
     let Some(resource) = record.stack.resources.get(id) else {
         return record;
     };
-    match progress(tx.region(), &record.stack, id, resource, tx.now()) {
+    let progress = progress(tx.region(), &record.stack, id, resource, tx.now());
+    if progress == Progress::Complete && is_unawaited(tx.region(), &record.stack, id, resource) {
+        let reason = Some(format!("Warning: {UNAWAITED}"));
+        record.resource_status(tx, id, ResourceStatus::CreateInProgress, reason);
+    }
+    match progress {
         Progress::Waiting => {}
         Progress::Complete => record.resource_status(tx, id, ResourceStatus::CreateComplete, None),
         Progress::Failed(why) => record.resource_status(tx, id, ResourceStatus::CreateFailed, Some(why)),

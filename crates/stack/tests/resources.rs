@@ -143,6 +143,50 @@ Outputs: {Data: {Value: !GetAtt W.Data}}
 }
 
 #[test]
+fn where_no_instance_runs_anything_signals_are_not_awaited_and_that_is_said() {
+    let unawaited = |id: &str| {
+        format!(
+            "{id} CREATE_IN_PROGRESS: Warning: The data plane is off, so that no user data runs and nothing can signal: the \
+             signals that this resource wants were not awaited"
+        )
+    };
+    let mut lab = Lab::without_processes();
+    let id = lab.create(&with_policy(2), &[]);
+    lab.host = false;
+    lab.settle(id);
+    assert_eq!(
+        lab.stack(id).status,
+        StackStatus::CreateInProgress,
+        "the instance itself is awaited"
+    );
+    lab.host = true;
+    lab.settle(id);
+    assert_eq!(lab.stack(id).status, StackStatus::CreateComplete);
+    assert!(lab.events(id).contains(&unawaited("I")), "{:#?}", lab.events(id));
+
+    let template = "
+Resources:
+  H: {Type: 'AWS::CloudFormation::WaitConditionHandle'}
+  W: {Type: 'AWS::CloudFormation::WaitCondition', Properties: {Handle: !Ref H, Timeout: '60', Count: 2}}
+  P: {Type: 'AWS::CloudFormation::WaitCondition', CreationPolicy: {ResourceSignal: {Timeout: PT2M}}}
+  V: {Type: 'AWS::EC2::VPC', DependsOn: [W, P], Properties: {CidrBlock: 10.0.0.0/16}}
+Outputs: {Data: {Value: !GetAtt W.Data}}
+";
+    let mut lab = Lab::without_processes();
+    let id = lab.deploy(template, &[]);
+    let events = lab.events(id);
+    for waiting in ["W", "P"] {
+        assert!(events.contains(&unawaited(waiting)), "{events:#?}");
+    }
+    assert_eq!(lab.stack(id).outputs[0].value, "{}");
+    assert_eq!(
+        events.iter().filter(|event| event.contains("Warning")).count(),
+        2,
+        "{events:#?}"
+    );
+}
+
+#[test]
 fn the_default_group_is_restricted_in_earnest() {
     let mut lab = Lab::new();
     let id = lab.deploy(include_str!("data/cdk_restricted_default_group.json"), &[]);

@@ -42,6 +42,19 @@ impl Lab {
         }
     }
 
+    /// One whose host runs nothing in instances.
+    pub fn without_processes() -> Self {
+        let config = Config {
+            runs_instances: false,
+            ..config()
+        };
+        Self {
+            region: Region::new(config),
+            user_data: UserDataRun::None,
+            ..Self::new()
+        }
+    }
+
     /// Applies a command; the seed is the revision, so that the same history gives the same ids.
     pub fn try_run<C: Command>(&mut self, command: C) -> Result<C::Reply, Error> {
         let context = Context {
