@@ -130,9 +130,9 @@ pub struct Trace {
     /// The destination port, for tcp and udp.
     #[arg(long, value_name = "N", default_value_t = 80)]
     pub port: u16,
-    /// The source port, for tcp and udp.
-    #[arg(long, value_name = "N", default_value_t = 49152)]
-    pub source_port: u16,
+    /// The source port, for tcp and udp; default: one of which no connection is known, so that the packet begins one.
+    #[arg(long, value_name = "N")]
+    pub source_port: Option<u16>,
     /// As JSON.
     #[arg(long)]
     pub json: bool,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use atoll_fabric::packet::protocol;
-use atoll_fabric::{Fabric, L4, Packet, Port};
+use atoll_fabric::{Fabric, L4, NoFlows, Packet, Port};
 use atoll_lens::{Outside, Query, Trace, words};
 use atoll_plane::DropRecord;
 use atoll_region::Region;
@@ -20,13 +20,15 @@ const OUTSIDE: Outside = Outside {
 };
 
 impl Daemon {
-    /// Sends an imagined packet through the rules that live packets meet at this moment.
+    /// Sends an imagined packet through the rules, and over the flows, that live packets meet at this moment.
     pub(crate) async fn trace(&self, query: Query) -> Result<Trace, String> {
         let (regions, plane) = (self.current(), self.plane.clone());
         let now = entropy::now();
         let asked = tokio::task::spawn_blocking(move || match plane {
             Some(plane) => plane
-                .with_state(move |fabric, _| atoll_lens::trace(&regions, fabric, OUTSIDE, &query, now))
+                .with_state(move |fabric, flows| {
+                    atoll_lens::trace(&regions, fabric, flows, OUTSIDE, &query, now)
+                })
                 .map_err(|error| error.to_string())?
                 .map_err(|error| error.to_string()),
             None => {
@@ -35,7 +37,8 @@ impl Daemon {
                     let nothing = Region::new(region.config().clone());
                     fabric.apply(&difference(&nothing, region));
                 }
-                atoll_lens::trace(&regions, &fabric, OUTSIDE, &query, now).map_err(|error| error.to_string())
+                atoll_lens::trace(&regions, &fabric, &NoFlows, OUTSIDE, &query, now)
+                    .map_err(|error| error.to_string())
             }
         });
         asked.await.map_err(|panic| panic.to_string())?

@@ -1,8 +1,8 @@
 //! Why: the answer about a packet, told in words.
 //!
-//! [`trace()`] sends an imagined packet through the very walk that the live data plane runs, takes down the hops, commits
-//! what it would change to flows of its own, and sends the answer back the same way. What it says is therefore what
-//! happens to a new connection now. [`words`] turns places and rules into text, for traces and for live drops alike.
+//! [`trace()`] sends an imagined packet through the very walk that the live data plane runs, over the flows that it knows,
+//! takes down the hops, supposes what the packet would change, and sends the answer back the same way. What it says is
+//! therefore what happens to a new connection now, also where a table is full. [`words`] turns places and rules into text, for traces and for live drops alike.
 //!
 //! May not be in here: rules of its own about packets (crate `fabric`), I/O, clocks.
 //!

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use atoll_fabric::flows::Effect;
 use atoll_fabric::packet::{L4, protocol, tcp};
-use atoll_fabric::{Fabric, Flows, Hop, Limits, Outcome, Packet, Port, Verdict, walk};
+use atoll_fabric::{
+    Decision, Fabric, FlowView, Flows, Hop, Layered, Limits, Outcome, Packet, Port, Verdict, walk,
+};
 use atoll_model::{Subnet, Timestamp};
 use atoll_net::{Family, Mac};
 use atoll_region::Region;
@@ -17,8 +20,15 @@ use crate::words;
 const HOP_LIMIT: u8 = 64;
 /// Length of an imagined packet in bytes: a SYN's.
 const LENGTH: u32 = 60;
-/// ICMP identifier of an imagined echo.
+/// Source ports that are tried for a new connection: among those that every system and the usual network ACLs take
+/// for ephemeral, far enough apart to get out of a row of taken ones.
+const SOURCE_PORTS: std::ops::Range<u16> = 49152..61000;
+/// The first identifier that is tried for an echo.
 const ECHO_ID: u16 = 1;
+/// The step between two tries, without a factor in common with the number of source ports.
+const STEP: u32 = 47;
+/// How many are tried: live packets wait meanwhile.
+const TRIES: u32 = 200;
 
 /// Room for one imagined connection and all its ends.
 const FEW: Limits = Limits {
@@ -53,8 +63,9 @@ pub struct Query {
     pub protocol: Protocol,
     /// Destination port, for TCP and UDP.
     pub port: u16,
-    /// Source port, for TCP and UDP.
-    pub source_port: u16,
+    /// Source port, for TCP and UDP; one of which no connection is known when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
 }
 
 /// One component's decision.
@@ -197,31 +208,82 @@ fn macs(regions: &[Arc<Region>], fabric: &Fabric, ingress: Port, destination: Ip
     (eni.mac, neighbour.unwrap_or(router))
 }
 
-fn l4(query: &Query, family: Family) -> (u8, L4) {
+/// The transport part of the packet, on its `nth` try.
+fn l4(query: &Query, family: Family, nth: u32) -> (u8, L4) {
+    let step = |among: u32| u16::try_from(nth * STEP % among).unwrap_or(0);
     let ports = |tcp_flags| L4::Ports {
-        src: query.source_port,
+        src: query
+            .source_port
+            .unwrap_or_else(|| SOURCE_PORTS.start + step(SOURCE_PORTS.len() as u32)),
         dst: query.port,
         tcp_flags,
+    };
+    let echo = |kind| L4::Icmp {
+        kind,
+        code: 0,
+        id: ECHO_ID + step(u32::from(u16::MAX)),
     };
     match (query.protocol, family) {
         (Protocol::Tcp, _) => (protocol::TCP, ports(tcp::SYN)),
         (Protocol::Udp, _) => (protocol::UDP, ports(0)),
-        (Protocol::Icmp, Family::V4) => (
-            protocol::ICMP,
-            L4::Icmp {
-                kind: 8,
-                code: 0,
-                id: ECHO_ID,
-            },
-        ),
-        (Protocol::Icmp, Family::V6) => (
-            protocol::ICMPV6,
-            L4::Icmp {
-                kind: 128,
-                code: 0,
-                id: ECHO_ID,
-            },
-        ),
+        (Protocol::Icmp, Family::V4) => (protocol::ICMP, echo(8)),
+        (Protocol::Icmp, Family::V6) => (protocol::ICMPV6, echo(128)),
+    }
+}
+
+/// Whether some component on the way knew the packet's connection already.
+fn follows(outcome: &Outcome, hops: &[Hop]) -> bool {
+    let known = |effect: &Effect| match effect {
+        Effect::Track { begins, .. } | Effect::Map { begins, .. } => !begins,
+    };
+    outcome.effects.iter().any(known) || hops.iter().any(|hop| hop.decision == Decision::Established)
+}
+
+/// One walk with its hops.
+fn walked(fabric: &Fabric, flows: &impl FlowView, packet: &Packet, now: Timestamp) -> (Outcome, Vec<Hop>) {
+    let mut hops = Vec::new();
+    let outcome = walk(fabric, flows, packet, now, &mut hops);
+    (outcome, hops)
+}
+
+/// The packet of a new connection, or of the one that has the ports which were asked for; whether it is the latter.
+fn chosen(
+    fabric: &Fabric,
+    flows: &impl FlowView,
+    query: &Query,
+    packet: Packet,
+    now: Timestamp,
+) -> (Packet, Outcome, Vec<Hop>, bool) {
+    let choice = query.source_port.is_none() || query.protocol == Protocol::Icmp;
+    let mut nth = 0;
+    loop {
+        let (_, l4) = l4(query, Family::of(packet.dst), nth);
+        let packet = Packet { l4, ..packet };
+        let (outcome, hops) = walked(fabric, flows, &packet, now);
+        if !follows(&outcome, &hops) {
+            return (packet, outcome, hops, false);
+        }
+        nth += 1;
+        if !choice || nth == TRIES {
+            // What a connection sends once it stands.
+            let packet = Packet {
+                l4: established(l4),
+                ..packet
+            };
+            let (outcome, hops) = walked(fabric, flows, &packet, now);
+            return (packet, outcome, hops, true);
+        }
+    }
+}
+
+fn established(l4: L4) -> L4 {
+    match l4 {
+        L4::Ports { src, dst, tcp_flags } if tcp_flags != 0 => L4::Ports {
+            src,
+            dst,
+            tcp_flags: tcp::ACK,
+        },
+        other => other,
     }
 }
 
@@ -229,7 +291,7 @@ fn l4(query: &Query, family: Family) -> (u8, L4) {
 fn answered(l4: L4) -> L4 {
     match l4 {
         L4::Ports { src, dst, tcp_flags } => {
-            let tcp_flags = if tcp_flags == 0 { 0 } else { tcp::SYN | tcp::ACK };
+            let tcp_flags = if tcp_flags == 0 { 0 } else { tcp_flags | tcp::ACK };
             L4::Ports {
                 src: dst,
                 dst: src,
@@ -288,13 +350,16 @@ fn summary(regions: &[Arc<Region>], outcome: &Outcome, hops: &[Hop]) -> Trace {
     }
 }
 
-/// Traces a new connection between two places as things stand: out, and the answer back.
+/// Traces a connection between two places as things stand: out, and the answer back. It is a new one, for which the
+/// tables in `flows` must have room, unless the query names the source port of one that is known there. Nothing is
+/// changed; a few walks are made, as many more as source ports are taken.
 ///
 /// # Errors
 /// When a place is unknown, ambiguous, or has no address of the family.
 pub fn trace(
     regions: &[Arc<Region>],
     fabric: &Fabric,
+    flows: &impl FlowView,
     outside: Outside,
     query: &Query,
     now: Timestamp,
@@ -305,7 +370,7 @@ pub fn trace(
         destination,
     } = ends(query, regions, outside)?;
     let (src_mac, dst_mac) = macs(regions, fabric, ingress, destination);
-    let (protocol, l4) = l4(query, Family::of(destination));
+    let (protocol, l4) = l4(query, Family::of(destination), 0);
     let packet = Packet {
         ingress,
         src_mac,
@@ -320,10 +385,14 @@ pub fn trace(
         fragment: None,
         quote: None,
     };
-    let mut flows = Flows::new(FEW, now);
-    let mut hops: Vec<Hop> = Vec::new();
-    let outcome = walk(fabric, &flows, &packet, now, &mut hops);
+    let (packet, outcome, hops, follows) = chosen(fabric, flows, query, packet, now);
     let mut told = summary(regions, &outcome, &hops);
+    if follows {
+        told.notes.push(
+            "a connection with these addresses and ports is known: this is a packet of it, not of a new one"
+                .into(),
+        );
+    }
     let (Verdict::Forward(action), Some(arrived)) = (&outcome.verdict, outcome.forwarded(&packet)) else {
         return Ok(told);
     };
@@ -336,11 +405,17 @@ pub fn trace(
         ));
         return Ok(told);
     }
-    if flows.commit(&outcome.effects, now, outcome.hold).is_err() {
+    // What the packet would have changed, over what is.
+    let mut supposed = Flows::new(FEW, now);
+    if supposed.commit(&outcome.effects, now, outcome.hold).is_err() {
         told.notes
             .push("the answer was not traced: the packet's effects could not be kept".into());
         return Ok(told);
     }
+    let after = Layered {
+        over: &supposed,
+        under: flows,
+    };
     let (src_mac, dst_mac) = macs(regions, fabric, action.out, arrived.src);
     let answer = Packet {
         ingress: action.out,
@@ -351,8 +426,7 @@ pub fn trace(
         l4: answered(arrived.l4),
         ..packet
     };
-    let mut hops: Vec<Hop> = Vec::new();
-    let outcome = walk(fabric, &flows, &answer, now, &mut hops);
+    let (outcome, hops) = walked(fabric, &after, &answer, now);
     told.answer = Some(Box::new(summary(regions, &outcome, &hops)));
     Ok(told)
 }
