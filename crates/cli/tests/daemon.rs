@@ -68,6 +68,27 @@ fn env_says_where_and_how_to_call() {
 }
 
 #[test]
+fn status_says_which_limits_are_in_force_and_why_others_are_not() {
+    let house = House::new();
+    let serving = house.serve(&["--ephemeral"]);
+    let status = house.say(&serving, &["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let limits = &status["limits"];
+    let all = ["memory", "processes", "cpu"]
+        .iter()
+        .all(|kind| limits[kind].as_bool().unwrap());
+    assert_eq!(limits["reason"].is_null(), all, "{limits}");
+    let table = house.say(&serving, &["status"]);
+    match limits["reason"].as_str() {
+        Some(reason) => {
+            eprintln!("NOT TESTED: limits in force: {reason}");
+            assert!(table.contains(reason), "{table}");
+        }
+        None => assert!(table.contains("memory, processes and CPU"), "{table}"),
+    }
+}
+
+#[test]
 fn without_a_daemon_a_command_says_so_in_one_sentence() {
     let house = House::new();
     for (words, status) in [(&["status"][..], 1), (&["exec", "i-0", "--", "true"], 125)] {

@@ -232,16 +232,66 @@ fn whole_thread(house: &House) {
     assert_eq!(instances(&before), instances(&status(house, &serving)));
 
     let namespaces = namespaces(house, &serving);
+    let limits = status(house, &serving)["limits"].clone();
     house.say(&serving, &["down", "thread"]);
     assert_eq!(instances(&status(house, &serving)), &Vec::<Value>::new());
     house.say(&serving, &["down", "--all"]);
     assert!(serving.child.wait().unwrap().success());
     assert_eq!(left(house, &namespaces), Vec::<String>::new());
+    if let Some(cgroup) = limits["cgroup"].as_str() {
+        assert!(!Path::new(cgroup).exists(), "{cgroup} is left");
+    }
 }
 
 #[test]
 fn a_template_carries_real_packets_and_leaves_nothing() {
     whole_thread(&House::new());
+}
+
+/// Cgroups of Atoll's, anywhere.
+fn cgroups(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_name().to_string_lossy().starts_with("atoll-") {
+                found.push(entry.path().display().to_string());
+            }
+            found.extend(cgroups(&entry.path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn down_all_leaves_nothing_also_when_every_process_was_killed() {
+    let house = House::new();
+    let data = house.data();
+    let cgroups = || cgroups(Path::new("/sys/fs/cgroup"));
+    let before = cgroups();
+    let mut serving = house.serve(&["--data-dir", data.to_str().unwrap()]);
+    let inside = ["exec", "internet", "--", "readlink", "/proc/self/ns/net"];
+    let mut namespaces = BTreeSet::from([house.say(&serving, &inside).trim().to_owned()]);
+    let daemon = Path::new("/proc").join(status(&house, &serving)["pid"].to_string());
+    // The shims stand where the daemon's threads do, and all of them are in the holder's session no longer.
+    let fabric = std::fs::read_link(daemon.join("ns/net")).unwrap();
+    namespaces.insert(fabric.display().to_string());
+    serving.child.kill().unwrap();
+    serving.child.wait().unwrap();
+    let mut killed = 0;
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        if std::fs::read_link(process.path().join("ns/net")).ok().as_ref() != Some(&fabric) {
+            continue;
+        }
+        let pid = process.file_name().to_string_lossy().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        killed += 1;
+    }
+    assert!(killed >= 2, "the holder and the internet's shim");
+    let everything = house.ask(&serving, &["down", "--all"]);
+    assert!(everything.status.success(), "{everything:?}");
+    assert_eq!(left(&house, &namespaces), Vec::<String>::new());
+    assert_eq!(cgroups(), before);
 }
 
 #[test]

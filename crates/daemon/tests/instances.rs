@@ -467,6 +467,23 @@ fn an_instance_that_cannot_start_says_why() {
 }
 
 #[test]
+fn an_instance_has_the_share_of_its_type() {
+    let mut world = World::new(1);
+    world.settle();
+    let mut row = world.instances()[0].clone();
+    for (name, share) in [
+        ("t3.nano", (2, 512)),
+        ("c5.large", (2, 4096)),
+        ("t2.micro", (1, 1024)),
+    ] {
+        row.instance_type = name.to_owned();
+        let resources = wanted(&world.region, &row).spec.resources;
+        assert_eq!((resources.vcpus, resources.memory_mib), share, "{name}");
+        assert_eq!(resources.processes, 1024);
+    }
+}
+
+#[test]
 fn a_port_has_the_subnets_router_and_length() {
     let mut world = World::new(1);
     world.settle();

@@ -135,13 +135,22 @@ impl Limits {
             (true, _) => {
                 format!("instances share this host's memory, processes and CPU without limits: {reason}")
             }
-            (false, true) => format!("each instance is limited in {} by a cgroup", have.join(", ")),
+            (false, true) => format!("each instance is limited in {} by a cgroup", listed(&have)),
             (false, false) => format!(
                 "each instance is limited in {} by a cgroup, but not in {}: {reason}",
-                have.join(", "),
-                missing.join(", ")
+                listed(&have),
+                listed(&missing)
             ),
         }
+    }
+}
+
+/// Names as a sentence has them.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -193,7 +202,7 @@ mod tests {
         let some = Limits::of(&["memory", "pids"], "/x".into());
         assert!(
             some.sentence()
-                .contains("memory, processes by a cgroup, but not in CPU")
+                .contains("memory and processes by a cgroup, but not in CPU")
         );
         let all = Limits::of(&["memory", "pids", "cpu"], "/x".into());
         assert!(!all.sentence().contains("not"));

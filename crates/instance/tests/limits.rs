@@ -35,16 +35,18 @@ fn cgroup(bed: &Bed, test: &str) -> Option<PathBuf> {
         assert!(limits.sentence().contains(limits.reason.as_deref().unwrap()));
         return None;
     }
-    let path = PathBuf::from(limits.cgroup.unwrap());
-    // A mount of the holder's own is seen from nowhere else.
-    if !path.is_absolute() {
+    Some(PathBuf::from(limits.cgroup.unwrap()))
+}
+
+/// A mount of the holder's own is seen from nowhere else: then only what becomes of the instances shows that its limits hold.
+fn seen(cgroup: &Path) -> bool {
+    if !cgroup.is_absolute() {
         eprintln!(
-            "NOT TESTED: {test}: the cgroup is not seen from here: {}",
-            path.display()
+            "NOT TESTED: the files of a cgroup that is not seen from here: {}",
+            cgroup.display()
         );
-        return None;
     }
-    Some(path)
+    cgroup.is_absolute()
 }
 
 fn read(path: &Path, name: &str) -> String {
@@ -74,10 +76,12 @@ fn memory_is_bounded_and_a_hog_ends_its_instance_alone() {
             bed.launch(&small("i-a", 64, 64), &[]);
             bed.launch(&small("i-b", 64, 64), &[]);
             let own = cgroup.join("i-a");
-            assert_eq!(read(&own, "memory.max"), (64 << 20).to_string());
-            assert_eq!(read(&own, "memory.oom.group"), "1");
-            assert_eq!(read(&own, "cpu.weight"), "100");
-            assert_ne!(read(&own, "cgroup.procs"), "");
+            if seen(&cgroup) {
+                assert_eq!(read(&own, "memory.max"), (64 << 20).to_string());
+                assert_eq!(read(&own, "memory.oom.group"), "1");
+                assert_eq!(read(&own, "cpu.weight"), "100");
+                assert_ne!(read(&own, "cgroup.procs"), "");
+            }
             // `tail` keeps the one line that never ends.
             let hog = bed.exec("i-a", "head -c 100000000 /dev/zero | tail -n 1 | wc -c");
             assert!(!hog.status.success(), "{hog:?}");
@@ -96,7 +100,9 @@ fn memory_is_bounded_and_a_hog_ends_its_instance_alone() {
             until("its cgroup is removed", || !own.exists());
             // And it starts again, with its bound.
             bed.launch(&small("i-a", 80, 64), &[]);
-            assert_eq!(read(&own, "memory.max"), (80 << 20).to_string());
+            if seen(&cgroup) {
+                assert_eq!(read(&own, "memory.max"), (80 << 20).to_string());
+            }
             assert_eq!(bed.say("i-a", "echo again"), "again");
         },
     );
@@ -105,7 +111,7 @@ fn memory_is_bounded_and_a_hog_ends_its_instance_alone() {
 #[test]
 fn processes_of_all_users_together_are_bounded() {
     as_root_and_as_delegated_user("processes_of_all_users_together_are_bounded", |bed: &mut Bed| {
-        let Some(cgroup) = cgroup(bed, "processes") else {
+        let Some(cgroup) = cgroup(bed, "processes").filter(|cgroup| seen(cgroup)) else {
             return;
         };
         bed.launch(&small("i-a", 128, 30), &[]);
@@ -131,7 +137,7 @@ fn cgroups_are_adopted_and_none_is_left_whoever_is_killed() {
     as_root_and_as_delegated_user(
         "cgroups_are_adopted_and_none_is_left_whoever_is_killed",
         |bed: &mut Bed| {
-            let Some(cgroup) = cgroup(bed, "adoption") else {
+            let Some(cgroup) = cgroup(bed, "adoption").filter(|cgroup| seen(cgroup)) else {
                 return;
             };
             let a = bed.launch(&small("i-a", 64, 64), &[]);

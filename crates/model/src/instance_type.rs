@@ -5,9 +5,9 @@
 pub struct InstanceType {
     /// Its name, such as `t3.micro`.
     pub name: &'static str,
-    /// Virtual CPUs; shown, not enforced.
+    /// Virtual CPUs; enforced where the host lets instances be limited.
     pub vcpus: u32,
-    /// Memory in MiB; shown, not enforced.
+    /// Memory in MiB; enforced where the host lets instances be limited.
     pub memory_mib: u32,
     /// Interfaces at most.
     pub interfaces: u8,
