@@ -21,6 +21,8 @@ pub struct Cells {
     free: Vec<u32>,
     by_set: HashMap<Box<[Component]>, u32>,
     by_component: HashMap<Component, Vec<u32>>,
+    /// Cells whose generation rose, if somebody wants to know.
+    risen: Option<Vec<CellId>>,
 }
 
 impl Cells {
@@ -40,6 +42,29 @@ impl Cells {
             free: Vec::new(),
             by_set: HashMap::new(),
             by_component: HashMap::new(),
+            risen: None,
+        }
+    }
+
+    /// Has the cells kept whose generation rises, for [`Cells::take_risen`]: for a copy of the generations
+    /// elsewhere.
+    pub fn watch(&mut self) {
+        self.risen.get_or_insert_default();
+    }
+
+    /// Moves the cells out whose generation rose since the last call; one may come twice.
+    pub fn take_risen(&mut self, into: &mut Vec<CellId>) {
+        if let Some(risen) = &mut self.risen {
+            into.append(risen);
+        }
+    }
+
+    fn rise(&mut self, cell: u32) {
+        if let Some(generation) = self.generations.get_mut(cell as usize) {
+            *generation = generation.wrapping_add(1);
+        }
+        if let Some(risen) = &mut self.risen {
+            risen.push(CellId(cell));
         }
     }
 
@@ -114,9 +139,7 @@ impl Cells {
         bumped.sort_unstable();
         bumped.dedup();
         for cell in &bumped {
-            if let Some(generation) = self.generations.get_mut(cell.0 as usize) {
-                *generation = generation.wrapping_add(1);
-            }
+            self.rise(cell.0);
         }
         bumped
     }
@@ -125,11 +148,9 @@ impl Cells {
     /// with all effects that are committed.
     pub fn begin(&mut self, effects: &Effects) {
         for component in effects.begun() {
-            let cells = self.by_component.get(&component).into_iter().flatten();
-            for cell in cells.copied().chain([Cells::EVERY_CONNECTION.0]) {
-                if let Some(generation) = self.generations.get_mut(cell as usize) {
-                    *generation = generation.wrapping_add(1);
-                }
+            let cells = self.by_component.get(&component).cloned().unwrap_or_default();
+            for cell in cells.into_iter().chain([Cells::EVERY_CONNECTION.0]) {
+                self.rise(cell);
             }
         }
     }
@@ -151,7 +172,7 @@ impl Cells {
             }
             self.by_set.remove(set);
             self.sets[cell as usize] = Box::default();
-            self.generations[cell as usize] = self.generations[cell as usize].wrapping_add(1);
+            self.rise(cell);
             self.free.push(cell);
         }
     }

@@ -2,9 +2,14 @@
 
 use atoll_fabric::Stage;
 
+use crate::fast::KernelCounters;
+
 /// Counts since the plane started.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counters {
+    /// What the kernel forwarded, or left to the engine, by itself; `None` where it takes no part. All other counts
+    /// but [`Counters::stage`] are the engine's alone.
+    pub kernel: Option<KernelCounters>,
     /// Packets read, a super-segment counting once.
     pub packets: u64,
     /// Their bytes, from the Ethernet header on.
@@ -34,6 +39,7 @@ pub struct Counters {
 impl Default for Counters {
     fn default() -> Counters {
         Counters {
+            kernel: None,
             packets: 0,
             bytes: 0,
             hits: 0,
@@ -53,7 +59,13 @@ impl Default for Counters {
 impl Counters {
     /// Packets that ended at a stage.
     pub fn stage(&self, stage: Stage) -> u64 {
-        self.stages.get(stage as usize).copied().unwrap_or(0)
+        let kernel = self.kernel.unwrap_or_default();
+        let kernel = match stage {
+            Stage::Delivered => kernel.delivered,
+            Stage::ExitsToInternet => kernel.exited,
+            _ => 0,
+        };
+        self.stages.get(stage as usize).copied().unwrap_or(0) + kernel
     }
 
     /// Every stage where a packet ended, with how many.

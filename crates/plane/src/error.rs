@@ -15,6 +15,9 @@ pub enum PlaneError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel takes no part in forwarding.
+    #[error(transparent)]
+    Fast(#[from] crate::fast::FastError),
     /// The thread cannot be started.
     #[error("the data plane's thread cannot be started: {0}")]
     Thread(io::Error),

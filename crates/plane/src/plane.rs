@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::drops::DropRecord;
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
+use crate::fast::{Fast, FastCapacity};
 use crate::port::Attachment;
 use crate::sys::interface;
 use crate::worker::{Sockets, Worker};
@@ -25,6 +26,8 @@ pub struct PlaneConfig {
     pub ipv4_frames: u32,
     /// The same for IPv6.
     pub ipv6_frames: u32,
+    /// Whether the kernel forwards what is known by an eBPF program, and how much it keeps.
+    pub fast: Option<FastCapacity>,
 }
 
 impl PlaneConfig {
@@ -33,6 +36,13 @@ impl PlaneConfig {
         capacity: Capacity::HOST,
         ipv4_frames: 510,
         ipv6_frames: 255,
+        fast: None,
+    };
+
+    /// The same with the kernel forwarding what is known.
+    pub const HOST_FAST: PlaneConfig = PlaneConfig {
+        fast: Some(FastCapacity::HOST),
+        ..PlaneConfig::HOST
     };
 }
 
@@ -49,8 +59,8 @@ pub struct FlowCounts {
     pub paths: usize,
 }
 
-/// Something for the engine's thread to do between two batches.
-pub(crate) type Task = Box<dyn FnOnce(&mut Engine) + Send>;
+/// Something for the engine's thread to do between two batches; what it returns tells whoever asked.
+pub(crate) type Task = Box<dyn FnOnce(&mut Engine) -> Box<dyn FnOnce()> + Send>;
 
 /// A running data plane; clones are handles to the same one. It ends with [`Plane::stop`] or its last handle.
 #[derive(Clone)]
@@ -70,8 +80,10 @@ impl Plane {
     /// configuration and no ports.
     ///
     /// # Errors
-    /// [`PlaneError::Socket`] without `CAP_NET_RAW` over the namespace or memory for the rings.
+    /// [`PlaneError::Socket`] without `CAP_NET_RAW` over the namespace or memory for the rings;
+    /// [`PlaneError::Fast`] if the kernel is to take part and does not: start without then.
     pub fn start(config: PlaneConfig) -> Result<Plane, PlaneError> {
+        let fast = config.fast.map(Fast::load).transpose()?;
         let sockets = Sockets::open(config.ipv4_frames, config.ipv6_frames)?;
         let wake = rustix::event::eventfd(
             0,
@@ -87,7 +99,7 @@ impl Plane {
         let worker_wake = Arc::clone(&wake);
         let thread = std::thread::Builder::new()
             .name("plane".into())
-            .spawn(move || Worker::new(sockets, worker_wake, queue, config.capacity, seed).run())
+            .spawn(move || Worker::new(sockets, worker_wake, queue, config.capacity, seed, fast).run())
             .map_err(PlaneError::Thread)?;
         Ok(Plane {
             inner: Arc::new(Inner {
@@ -105,8 +117,11 @@ impl Plane {
     ) -> Result<R, PlaneError> {
         let (answer, answered) = sync_channel(1);
         let task: Task = Box::new(move |engine| {
-            // Whoever asked may have gone; the task is done all the same.
-            let _ = answer.send(task(engine));
+            let result = task(engine);
+            Box::new(move || {
+                // Whoever asked may have gone; the task is done all the same.
+                let _ = answer.send(result);
+            })
         });
         match &*self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(tasks) => tasks.send(task).map_err(|_| PlaneError::Stopped)?,

@@ -68,9 +68,23 @@ pub(crate) struct Ports {
     free: Vec<usize>,
     by_ifindex: HashMap<u32, PortSlot>,
     by_port: HashMap<Port, PortSlot>,
+    /// Interfaces that became ports or ceased to be, if somebody wants to know.
+    changed: Option<Vec<(u32, Option<PortSlot>)>>,
 }
 
 impl Ports {
+    /// Has changes kept for [`Ports::take_changes`].
+    pub(crate) fn watch(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// Moves the changes out.
+    pub(crate) fn take_changes(&mut self, into: &mut Vec<(u32, Option<PortSlot>)>) {
+        if let Some(changed) = &mut self.changed {
+            into.append(changed);
+        }
+    }
+
     /// Takes a port in. The one that stood for the same interface index or the same ENI before goes; it comes
     /// back as the second value.
     pub(crate) fn up(
@@ -104,6 +118,9 @@ impl Ports {
         });
         self.by_ifindex.insert(ifindex, slot);
         self.by_port.insert(attachment.port(), slot);
+        if let Some(changed) = &mut self.changed {
+            changed.push((ifindex, Some(slot)));
+        }
         Ok((slot, replaced))
     }
 
@@ -115,6 +132,9 @@ impl Ports {
         *generation = (*generation + 1) & ((1 << (32 - PLACE_BITS)) - 1);
         self.free.push(slot.place());
         self.by_port.remove(&standing.attachment.port());
+        if let Some(changed) = &mut self.changed {
+            changed.push((ifindex, None));
+        }
         Some(slot)
     }
 

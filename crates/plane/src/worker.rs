@@ -15,6 +15,7 @@ use atoll_model::Timestamp;
 
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
+use crate::fast::{Changes, Fast};
 use crate::plane::Task;
 use crate::sys::ring::{EtherType, Ring};
 use crate::sys::sender::{Outgoing, Sender};
@@ -55,6 +56,9 @@ pub(crate) struct Worker {
     clock: Clock,
     outbox: Outbox,
     swept: Instant,
+    /// The kernel's copy of what is kept, where there is one.
+    fast: Option<Fast>,
+    changes: Changes,
 }
 
 /// Unix time that never goes back: the system's at the start, and the monotonic clock from there.
@@ -106,6 +110,7 @@ impl Worker {
         tasks: Receiver<Task>,
         capacity: Capacity,
         seed: u64,
+        fast: Option<Fast>,
     ) -> Worker {
         let unix = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -114,8 +119,14 @@ impl Worker {
             start: Timestamp(unix.as_millis() as u64),
             since: Instant::now(),
         };
+        let mut engine = Engine::new(Fabric::default(), capacity, seed, clock.start);
+        if fast.is_some() {
+            engine.watch();
+        }
         Worker {
-            engine: Engine::new(Fabric::default(), capacity, seed, clock.start),
+            engine,
+            fast,
+            changes: Changes::default(),
             sockets,
             wake,
             tasks,
@@ -133,8 +144,11 @@ impl Worker {
                 match self.tasks.try_recv() {
                     Ok(task) => {
                         // The kernel counts what it lost until it is asked.
-                        self.read_overruns();
-                        task(&mut self.engine);
+                        self.read_counters();
+                        let answer = task(&mut self.engine);
+                        // Whoever asked finds it done in the kernel too.
+                        self.follow(false);
+                        answer();
                     }
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
@@ -142,9 +156,12 @@ impl Worker {
             }
             let received = self.receive();
             if self.swept.elapsed() >= SWEEP {
+                // A thread that slept has more to go over.
+                let rounds = self.swept.elapsed().div_duration_f32(SWEEP).min(10.0) as usize;
                 self.swept = Instant::now();
-                self.engine.sweep(self.clock.now(), SWEEP_BUDGET);
+                self.engine.sweep(self.clock.now(), SWEEP_BUDGET * rounds);
             }
+            self.follow(received == 0);
             if received == 0 && !self.linger() {
                 self.wait();
             }
@@ -182,7 +199,19 @@ impl Worker {
         received
     }
 
-    fn read_overruns(&mut self) {
+    /// Carries over to the kernel what changed; `quiet` when no packet waits to be read.
+    fn follow(&mut self, quiet: bool) {
+        if let Some(fast) = &mut self.fast {
+            self.engine.take_changes(&mut self.changes);
+            let now = self.clock.now().0 as u32;
+            fast.follow(&mut self.changes, &self.engine.cache, &self.engine.cells, now, quiet);
+        }
+    }
+
+    fn read_counters(&mut self) {
+        if let Some(fast) = &self.fast {
+            self.engine.counters.kernel = Some(fast.counters());
+        }
         let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
         for ring in [ipv4, ipv6, arp] {
             self.engine.counters.overrun += u64::from(ring.lost());

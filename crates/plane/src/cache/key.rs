@@ -97,8 +97,14 @@ impl Key {
         self.protocol
     }
 
+    /// A key from its parts.
+    pub(super) fn from_words(words: [u32; 10], protocol: u8, v6: bool) -> Key {
+        Key { words, protocol, v6 }
+    }
+
+    /// Slot, numbers, then the addresses: a word each in IPv4, four in IPv6, the highest first.
     #[inline]
-    pub(super) fn words(&self) -> &[u32; 10] {
+    pub(crate) fn words(&self) -> &[u32; 10] {
         &self.words
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct FlowCache {
     v6: Table<Line, 10>,
     paths: Paths,
     version: u64,
+    /// Keys that were put or removed, if somebody wants to know.
+    changed: Option<Vec<Key>>,
 }
 
 impl FlowCache {
@@ -41,7 +43,40 @@ impl FlowCache {
             v6: Table::new(ipv6, seed),
             paths: Paths::new(paths),
             version: 0,
+            changed: None,
         }
+    }
+
+    /// Has changes kept for [`FlowCache::take_changes`].
+    pub(crate) fn watch(&mut self) {
+        self.changed.get_or_insert_default();
+        self.paths.watch();
+    }
+
+    /// Moves the keys and the places of paths that changed out.
+    pub(crate) fn take_changes(&mut self, keys: &mut Vec<Key>, paths: &mut Vec<u32>) {
+        if let Some(changed) = &mut self.changed {
+            keys.append(changed);
+        }
+        self.paths.take_changed(paths);
+    }
+
+    /// A key's entry, whether it holds or not.
+    pub(crate) fn peek(&self, key: &Key) -> Option<Found> {
+        self.find(key, self.hash(key))
+    }
+
+    /// The path at a place, and the version of that place.
+    pub(crate) fn path(&self, number: u32) -> (Option<&Path>, u32) {
+        (self.paths.get(number), self.paths.version(number))
+    }
+
+    /// Every key with its entry.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Key, Found)> + '_ {
+        let v4 = self.v4.iter().map(|entry| (entry, false));
+        let v6 = self.v6.iter().map(|entry| (entry, true));
+        v4.chain(v6)
+            .map(|(entry, v6)| (Key::from_words(entry.key, entry.protocol, v6), entry.found))
     }
 
     /// Changes whenever an entry or a path does: what was found before is then to be found again.
@@ -127,8 +162,14 @@ impl FlowCache {
         };
         match put {
             Ok(replaced) => {
+                if let Some(changed) = &mut self.changed {
+                    changed.push(*key);
+                }
                 if let Some(replaced) = replaced {
-                    self.paths.release(replaced.path);
+                    self.paths.release(replaced.found.path);
+                    if let Some(changed) = &mut self.changed {
+                        changed.push(Key::from_words(replaced.key, replaced.protocol, key.is_v6()));
+                    }
                 }
                 true
             }
@@ -150,6 +191,9 @@ impl FlowCache {
         };
         if let Some(gone) = gone {
             self.paths.release(gone.path);
+            if let Some(changed) = &mut self.changed {
+                changed.push(*key);
+            }
         }
     }
 
@@ -162,19 +206,23 @@ impl FlowCache {
     /// Looks at up to `budget` places of each table, going round, and forgets what does not hold any more.
     pub(crate) fn sweep(&mut self, cells: &Cells, now: u32, budget: usize) {
         self.version += 1;
-        let paths = &mut self.paths;
-        let mut released = |entry: &Found| {
-            let dead = !entry.holds(now)
+        let (paths, changed) = (&mut self.paths, &mut self.changed);
+        let mut released = |entry: &table::Entry, v6: bool| {
+            let found = &entry.found;
+            let dead = !found.holds(now)
                 || paths
-                    .get(entry.path)
-                    .is_none_or(|path| cells.generation(path.cell) != entry.generation);
+                    .get(found.path)
+                    .is_none_or(|path| cells.generation(path.cell) != found.generation);
             if dead {
-                paths.release(entry.path);
+                paths.release(found.path);
+                if let Some(changed) = changed {
+                    changed.push(Key::from_words(entry.key, entry.protocol, v6));
+                }
             }
             dead
         };
-        self.v4.sweep(budget, &mut released);
-        self.v6.sweep(budget, &mut released);
+        self.v4.sweep(budget, |entry| released(entry, false));
+        self.v6.sweep(budget, |entry| released(entry, true));
     }
 
     /// The cells that kept answers depend on.

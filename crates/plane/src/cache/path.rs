@@ -71,6 +71,10 @@ pub(super) struct Paths {
     free: Vec<u32>,
     numbers: HashMap<Path, u32>,
     most: usize,
+    /// How often each place was filled or emptied.
+    versions: Vec<u32>,
+    /// Places that were filled or emptied, if somebody wants to know.
+    changed: Option<Vec<u32>>,
 }
 
 impl Paths {
@@ -81,6 +85,34 @@ impl Paths {
             free: Vec::new(),
             numbers: HashMap::new(),
             most,
+            versions: Vec::new(),
+            changed: None,
+        }
+    }
+
+    /// Has changes kept for [`Paths::take_changed`].
+    pub(super) fn watch(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    /// Moves the places that changed out.
+    pub(super) fn take_changed(&mut self, into: &mut Vec<u32>) {
+        if let Some(changed) = &mut self.changed {
+            into.append(changed);
+        }
+    }
+
+    /// How often a place was filled or emptied; odd while it is filled.
+    pub(super) fn version(&self, number: u32) -> u32 {
+        self.versions.get(number as usize).copied().unwrap_or(0)
+    }
+
+    fn change(&mut self, number: u32) {
+        if let Some(version) = self.versions.get_mut(number as usize) {
+            *version = version.wrapping_add(1);
+        }
+        if let Some(changed) = &mut self.changed {
+            changed.push(number);
         }
     }
 
@@ -109,11 +141,13 @@ impl Paths {
                     None => {
                         self.places.push(None);
                         self.users.push(0);
+                        self.versions.push(0);
                         (self.places.len() - 1) as u32
                     }
                 };
                 *self.places.get_mut(number as usize)? = Some(path);
                 self.numbers.insert(path, number);
+                self.change(number);
                 number
             }
         };
@@ -132,6 +166,7 @@ impl Paths {
         {
             if let Some(path) = place.take() {
                 self.numbers.remove(&path);
+                self.change(number);
             }
             self.free.push(number);
         }
@@ -139,9 +174,11 @@ impl Paths {
 
     /// Ends all paths out of a port; their entries find none and are walked again.
     pub(super) fn close(&mut self, slot: PortSlot) {
-        for place in &mut self.places {
-            if let Some(path) = place.take_if(|path| path.out == slot) {
+        for number in 0..self.places.len() {
+            let place = self.places.get_mut(number);
+            if let Some(path) = place.and_then(|place| place.take_if(|path| path.out == slot)) {
                 self.numbers.remove(&path);
+                self.change(number as u32);
             }
         }
     }

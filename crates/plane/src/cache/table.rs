@@ -46,6 +46,26 @@ fn mix(state: u64, word: u64) -> u64 {
     (wide as u64) ^ ((wide >> 64) as u64)
 }
 
+/// An entry with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub found: Found,
+    pub key: [u32; 10],
+    pub protocol: u8,
+}
+
+impl Entry {
+    fn read<W: Words, const K: usize>(words: &[u32]) -> Entry {
+        let mut key = [0; 10];
+        key[..K].copy_from_slice(&words[..K]);
+        Entry {
+            found: Table::<W, K>::read(words),
+            key,
+            protocol: (words[K + 3] >> 8) as u8,
+        }
+    }
+}
+
 impl<W: Words, const K: usize> Table<W, K> {
     /// For up to `capacity` entries.
     pub(super) fn new(capacity: usize, seed: u64) -> Table<W, K> {
@@ -152,7 +172,7 @@ impl<W: Words, const K: usize> Table<W, K> {
         hash: u64,
         found: Found,
         stale: impl Fn(&Found) -> bool,
-    ) -> Result<Option<Found>, Full> {
+    ) -> Result<Option<Entry>, Full> {
         let (at, replaced) = match self.place_of(key, protocol, hash) {
             Some(at) => (at, true),
             None => {
@@ -174,7 +194,7 @@ impl<W: Words, const K: usize> Table<W, K> {
             }
         };
         let words = self.entries[at].words_mut();
-        let old = replaced.then(|| Self::read(words));
+        let old = replaced.then(|| Entry::read::<W, K>(words));
         words[..K].copy_from_slice(&key[..K]);
         words[K] = found.generation;
         words[K + 1] = found.expires;
@@ -182,6 +202,12 @@ impl<W: Words, const K: usize> Table<W, K> {
         words[K + 3] = u32::from(found.number) << 16 | u32::from(protocol) << 8 | 1;
         self.len += usize::from(!replaced);
         Ok(old)
+    }
+
+    /// Every entry.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
+        let taken = self.entries.iter().map(|entry| entry.words()).filter(|words| Self::taken(words));
+        taken.map(|words| Entry::read::<W, K>(words))
     }
 
     pub(super) fn remove(&mut self, key: &[u32; 10], protocol: u8, hash: u64) -> Option<Found> {
@@ -214,7 +240,7 @@ impl<W: Words, const K: usize> Table<W, K> {
     }
 
     /// Looks at up to `budget` places, going round, and empties those for which `dead` holds.
-    pub(super) fn sweep(&mut self, budget: usize, mut dead: impl FnMut(&Found) -> bool) {
+    pub(super) fn sweep(&mut self, budget: usize, mut dead: impl FnMut(&Entry) -> bool) {
         if self.len == 0 {
             return;
         }
@@ -223,7 +249,7 @@ impl<W: Words, const K: usize> Table<W, K> {
                 self.cursor = 0;
             }
             let words = self.entries[self.cursor].words();
-            if Self::taken(words) && dead(&Self::read(words)) {
+            if Self::taken(words) && dead(&Entry::read::<W, K>(words)) {
                 // Another entry may have moved here: look again next time.
                 self.clear(self.cursor);
             } else {

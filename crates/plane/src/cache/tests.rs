@@ -32,7 +32,7 @@ proptest! {
                     match table.put(&key(n), protocol, hash, found(paths), |_| false) {
                         Ok(old) => {
                             prop_assert!(fits);
-                            prop_assert_eq!(old, model.insert((n, protocol), found(paths)));
+                            prop_assert_eq!(old.map(|old| old.found), model.insert((n, protocol), found(paths)));
                         }
                         Err(Full) => prop_assert!(!fits),
                     }
@@ -41,7 +41,7 @@ proptest! {
                 _ => {
                     // Several rounds, since what moves into an emptied place is looked at later.
                     for _ in 0..3 {
-                        table.sweep(places, |f| f.path % 3 == n % 3);
+                        table.sweep(places, |entry| entry.found.path % 3 == n % 3);
                     }
                     model.retain(|_, f| f.path % 3 != n % 3);
                 }

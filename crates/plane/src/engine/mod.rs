@@ -16,6 +16,7 @@ use crate::PlaneError;
 use crate::cache::{FlowCache, Found, Key};
 use crate::counters::Counters;
 use crate::drops::{DropVerdicts, RecentDrops};
+use crate::fast::Changes;
 use crate::fragments::Fragments;
 use crate::port::{Attachment, Ports, Standing};
 use crate::sys::ring::Received;
@@ -99,8 +100,8 @@ pub struct Engine {
     pub(crate) ports: Ports,
     pub(crate) counters: Counters,
     pub(crate) recent: RecentDrops,
-    cells: Cells,
-    cache: FlowCache,
+    pub(crate) cells: Cells,
+    pub(crate) cache: FlowCache,
     verdicts: DropVerdicts,
     fragments: Fragments,
     answers: AnswerBudget,
@@ -174,6 +175,20 @@ impl Engine {
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Has what changes kept for [`Engine::take_changes`].
+    pub(crate) fn watch(&mut self) {
+        self.cache.watch();
+        self.cells.watch();
+        self.ports.watch();
+    }
+
+    /// Moves out what changed since the last call.
+    pub(crate) fn take_changes(&mut self, into: &mut Changes) {
+        self.cache.take_changes(&mut into.keys, &mut into.paths);
+        self.cells.take_risen(&mut into.cells);
+        self.ports.take_changes(&mut into.ports);
     }
 
     /// Takes a change of configuration in. Answers that depend on what it changed are stale at once.

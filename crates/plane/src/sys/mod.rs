@@ -1,5 +1,6 @@
 //! The kernel's interfaces: the only place of this room with `unsafe` in it, each with its reason.
 
+pub(crate) mod bpf;
 pub(crate) mod interface;
 pub(crate) mod prefetch;
 pub(crate) mod ring;

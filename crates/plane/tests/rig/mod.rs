@@ -5,6 +5,7 @@
 pub mod rows;
 pub mod socket;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
@@ -12,16 +13,30 @@ use std::process::{Child, Command, Stdio};
 
 use atoll_model::{Delta, EniId};
 use atoll_net::Mac;
-use atoll_plane::{Attachment, Capacity, Plane, PlaneConfig};
+use atoll_plane::{Attachment, Capacity, FastCapacity, Plane, PlaneConfig};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 /// Set in the process that an ordinary user's test runs again in, with a user namespace of its own.
 const INSIDE: &str = "ATOLL_RIG_INSIDE";
 
-/// Runs a test that needs namespaces: as root as it is, else once more in a user namespace.
-pub fn scenario(test: impl FnOnce()) {
+thread_local! {
+    /// Whether the kernel takes part in the planes that this thread starts.
+    static FAST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a test that needs namespaces, on each plane: as root as it is, without and with the kernel forwarding; else
+/// once more in a user namespace, where the kernel takes no programs.
+pub fn scenario(test: impl Fn()) {
     let root = rustix::process::geteuid().is_root();
-    if root || std::env::var_os(INSIDE).is_some() {
+    if root {
+        eprintln!("userspace plane:");
+        test();
+        eprintln!("eBPF plane:");
+        FAST.set(true);
+        test();
+        return;
+    }
+    if std::env::var_os(INSIDE).is_some() {
         return test();
     }
     let name = std::thread::current().name().unwrap().to_owned();
@@ -153,10 +168,12 @@ impl Rig {
             capacity,
             ipv4_frames: 120,
             ipv6_frames: 60,
+            fast: None,
         })
     }
 
-    pub fn with_config(config: PlaneConfig) -> Rig {
+    pub fn with_config(mut config: PlaneConfig) -> Rig {
+        config.fast = FAST.get().then_some(FastCapacity::SMALL);
         let fabric = Namespace::new();
         fabric.sysctl("ipv6/conf/all/disable_ipv6", "1");
         fabric.sysctl("ipv6/conf/default/disable_ipv6", "1");

@@ -1,0 +1,130 @@
+//! The types that the program in the kernel reads and writes (`bpf/layout.h` says what their fields mean). Addresses
+//! and ports are in network order.
+
+/// An IPv4 flow in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub(crate) struct Key4 {
+    pub slot: u32,
+    pub numbers: u32,
+    pub src: u32,
+    pub dst: u32,
+    pub protocol: u32,
+}
+
+/// An IPv6 flow in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub(crate) struct Key6 {
+    pub slot: u32,
+    pub numbers: u32,
+    pub src: [u32; 4],
+    pub dst: [u32; 4],
+    pub protocol: u32,
+}
+
+/// A kept answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Flow {
+    pub path: u32,
+    pub path_version: u32,
+    pub generation: u32,
+    pub expires: u32,
+    pub number: u16,
+    pub reserved: u16,
+    pub last_seen: u32,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+pub(crate) const CHECK_MACS: u8 = 1;
+pub(crate) const WRITE_MACS: u8 = 2;
+pub(crate) const WRITE_SRC: u8 = 4;
+pub(crate) const WRITE_DST: u8 = 8;
+pub(crate) const EXITS: u8 = 16;
+
+pub(crate) const ROLE_NONE: u8 = 0;
+pub(crate) const ROLE_SOURCE: u8 = 1;
+pub(crate) const ROLE_DESTINATION: u8 = 2;
+pub(crate) const ROLE_ICMP_ID: u8 = 3;
+
+/// What many flows share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Path {
+    pub version: u32,
+    pub cell: u32,
+    pub ifindex: u32,
+    pub mtu: u32,
+    pub macs_in: [u8; 12],
+    pub macs_out: [u8; 12],
+    pub src: [u32; 4],
+    pub dst: [u32; 4],
+    pub flags: u8,
+    pub role: u8,
+    pub hop_limit_decrement: u8,
+    pub reserved: u8,
+}
+
+include!(concat!(env!("OUT_DIR"), "/layout_assert.rs"));
+
+/// What the program counts, in the order of `enum count`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounters {
+    /// Packets delivered to ports of this host, a super-segment counting as what it stands for.
+    pub delivered: u64,
+    /// Packets that left towards the internet.
+    pub exited: u64,
+    /// The bytes of both.
+    pub bytes: u64,
+    /// Packets left to the engine because no answer is kept for their flow.
+    pub no_flow: u64,
+    /// The same, because the kept answer does not hold any more.
+    pub stale: u64,
+    /// The same: SYN, FIN, RST, ICMP errors, neighbour discovery.
+    pub control: u64,
+    /// The same: fragments, options, extension headers, tags, lengths or sums that do not agree.
+    pub odd: u64,
+    /// The same, because they are longer than their path takes.
+    pub too_big: u64,
+    /// The same, because their hop limit ends.
+    pub hop_limit: u64,
+    /// The same, because their MAC addresses are not the flow's.
+    pub mac: u64,
+    /// Flows and ports that the kernel did not take.
+    pub refused: u64,
+}
+
+/// Kinds of counts.
+pub(crate) const COUNTS: usize = 10;
+
+impl From<[u64; COUNTS]> for KernelCounters {
+    fn from(counts: [u64; COUNTS]) -> KernelCounters {
+        let [
+            delivered,
+            exited,
+            bytes,
+            no_flow,
+            stale,
+            control,
+            odd,
+            too_big,
+            hop_limit,
+            mac,
+        ] = counts;
+        KernelCounters {
+            delivered,
+            exited,
+            bytes,
+            no_flow,
+            stale,
+            control,
+            odd,
+            too_big,
+            hop_limit,
+            mac,
+            refused: 0,
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The flow cache's copy in the kernel: what the engine keeps is obeyed there without it.
+//!
+//! The program (`bpf/fast.bpf.c`) stands at tcx ingress of every port's host end. A packet whose flow it knows it
+//! rewrites and hands to the receiving port; every other one goes on to the packet socket and so to the engine. The
+//! engine stays the only one who decides, and the only one who inserts and deletes: after each batch its
+//! [`Changes`] are carried over by [`Fast::follow`].
+//!
+//! What keeps a copy from being obeyed too long: the generation of its dependency cell, written here before a change
+//! of configuration is acknowledged, and its path's version, since places of paths are used again.
+
+pub(crate) mod layout;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
+use aya::{EbpfError, EbpfLoader};
+use hashbrown::HashMap as Map;
+
+use atoll_fabric::{CellId, Cells};
+
+use crate::cache::{FlowCache, Found, Key, PortRole};
+use crate::port::PortSlot;
+use crate::sys::bpf::{SharedArray, attach_tcx};
+pub use layout::KernelCounters;
+use layout::{Flow, Key4, Key6};
+
+/// The program, compiled by the build.
+static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fast.bpf.o"));
+
+/// How much the kernel keeps. What does not fit stays with the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct FastCapacity {
+    /// IPv4 flows, one a direction, about 130 bytes each, taken as they are used.
+    pub ipv4_flows: u32,
+    /// The same for IPv6, about 160 bytes each.
+    pub ipv6_flows: u32,
+    /// Different ways that flows lead, 80 bytes each, taken at once.
+    pub paths: u32,
+    /// Sets of components that flows depend on, 8 bytes each, taken at once.
+    pub cells: u32,
+}
+
+impl FastCapacity {
+    /// For a host: as many flows as the engine's cache.
+    pub const HOST: FastCapacity = FastCapacity {
+        ipv4_flows: 2_000_000,
+        ipv6_flows: 400_000,
+        paths: 65_536,
+        cells: 262_146,
+    };
+
+    /// For a test.
+    pub const SMALL: FastCapacity = FastCapacity {
+        ipv4_flows: 4096,
+        ipv6_flows: 4096,
+        paths: 1024,
+        cells: 1026,
+    };
+}
+
+/// Interface indexes below this can be ports of the kernel's: a namespace counts them up from 1.
+const INTERFACES: u32 = 65_536;
+/// Batches for which a flow's answer waits at most before the kernel has it.
+const PATIENCE: u32 = 16;
+
+/// Why the kernel takes no part.
+#[derive(Debug, thiserror::Error)]
+pub enum FastError {
+    /// The program was not taken.
+    #[error("the kernel does not take the eBPF program: {0}")]
+    Load(#[from] EbpfError),
+    /// The same.
+    #[error("the kernel does not take the eBPF program: {0}")]
+    Program(#[from] ProgramError),
+    /// A map is not there, or cannot be used.
+    #[error("a map of the eBPF program cannot be used: {0}")]
+    Map(#[from] MapError),
+    /// A map's memory cannot be shared.
+    #[error("the memory of a map cannot be shared: {0}")]
+    Share(io::Error),
+    /// The program is not what this was built for.
+    #[error("the eBPF program has no {0}")]
+    Missing(&'static str),
+}
+
+/// What changed of what the engine keeps, since it was last asked.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Keys that were put, replaced or removed.
+    pub keys: Vec<Key>,
+    /// Places of paths that were filled or emptied.
+    pub paths: Vec<u32>,
+    /// Cells whose generation rose.
+    pub cells: Vec<CellId>,
+    /// Interfaces that became ports, or ceased to be.
+    pub ports: Vec<(u32, Option<PortSlot>)>,
+}
+
+/// The program with its maps.
+pub(crate) struct Fast {
+    program: ProgramFd,
+    flows4: HashMap<MapData, Key4, Flow>,
+    flows6: HashMap<MapData, Key6, Flow>,
+    paths: SharedArray,
+    cells: SharedArray,
+    now: SharedArray,
+    ports: Array<MapData, u64>,
+    counts: PerCpuArray<MapData, u64>,
+    links: Map<u32, OwnedFd>,
+    /// Answers that wait until the packets that led to them are out, with the round in which they came.
+    waiting: VecDeque<(Key, u32)>,
+    round: u32,
+    refused: u64,
+}
+
+impl Fast {
+    /// Loads the program. Needs `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` of the whole machine.
+    pub(crate) fn load(capacity: FastCapacity) -> Result<Fast, FastError> {
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("flows4", capacity.ipv4_flows)
+            .map_max_entries("flows6", capacity.ipv6_flows)
+            .map_max_entries("paths", capacity.paths)
+            .map_max_entries("cells", capacity.cells)
+            .map_max_entries("ports", INTERFACES)
+            .load(PROGRAM)?;
+        let program: &mut SchedClassifier = ebpf
+            .program_mut("port_ingress")
+            .ok_or(FastError::Missing("program port_ingress"))?
+            .try_into()?;
+        program.load()?;
+        let program = program.fd()?.try_clone().map_err(FastError::Share)?;
+        let mut take = |name| ebpf.take_map(name).ok_or(FastError::Missing(name));
+        let mut shared = |name, length, value| match take(name)? {
+            aya::maps::Map::Array(map) => {
+                SharedArray::new(map.fd().as_fd(), length, value).map_err(FastError::Share)
+            }
+            _ => Err(FastError::Missing(name)),
+        };
+        Ok(Fast {
+            paths: shared("paths", capacity.paths, size_of::<layout::Path>())?,
+            cells: shared("cells", capacity.cells, size_of::<u32>())?,
+            now: shared("now", 1, size_of::<u32>())?,
+            flows4: HashMap::try_from(take("flows4")?)?,
+            flows6: HashMap::try_from(take("flows6")?)?,
+            ports: Array::try_from(take("ports")?)?,
+            counts: PerCpuArray::try_from(take("counts")?)?,
+            program,
+            links: Map::new(),
+            waiting: VecDeque::new(),
+            round: 0,
+            refused: 0,
+        })
+    }
+
+    /// Carries over what changed. `quiet` says that no packet waits to be read: a new answer is given to the kernel
+    /// only then, or after some rounds, so that no packet overtakes an earlier one of its flow that waits. What
+    /// ends answers is carried over at once.
+    pub(crate) fn follow(&mut self, changes: &mut Changes, cache: &FlowCache, cells: &Cells, now: u32, quiet: bool) {
+        self.round = self.round.wrapping_add(1);
+        self.now.set_word(0, now);
+        for cell in changes.cells.drain(..) {
+            self.cells.set_word(cell.0 as usize, cells.generation(cell));
+        }
+        for (ifindex, slot) in changes.ports.drain(..) {
+            self.port(ifindex, slot);
+        }
+        for number in changes.paths.drain(..) {
+            let (path, version) = cache.path(number);
+            let path = path.map(|path| kernels(path, version)).unwrap_or_default();
+            self.paths.set_path(number as usize, &path);
+        }
+        for key in changes.keys.drain(..) {
+            match cache.peek(&key) {
+                Some(_) => self.waiting.push_back((key, self.round)),
+                None => self.remove(&key),
+            }
+        }
+        while let Some((key, since)) = self.waiting.front().copied() {
+            if !quiet && self.round.wrapping_sub(since) < PATIENCE {
+                break;
+            }
+            self.waiting.pop_front();
+            match cache.peek(&key) {
+                Some(found) => self.put(&key, &found, cache),
+                None => self.remove(&key),
+            }
+        }
+    }
+
+    fn port(&mut self, ifindex: u32, slot: Option<PortSlot>) {
+        let Some(slot) = slot else {
+            // First it is no port any more, then nothing is asked.
+            let _ = self.ports.set(ifindex, 0, 0);
+            self.links.remove(&ifindex);
+            return;
+        };
+        if self.ports.set(ifindex, u64::from(slot.0) + 1, 0).is_err() {
+            self.refused += 1;
+            return;
+        }
+        match attach_tcx(self.program.as_fd(), ifindex) {
+            Ok(link) => {
+                self.links.insert(ifindex, link);
+            }
+            // Its packets all go to the engine then.
+            Err(_) => self.refused += 1,
+        }
+    }
+
+    fn put(&mut self, key: &Key, found: &Found, cache: &FlowCache) {
+        let (Some(_), version) = cache.path(found.path) else {
+            return self.remove(key);
+        };
+        let mut flow = Flow {
+            path: found.path,
+            path_version: version,
+            generation: found.generation,
+            expires: found.expires,
+            number: found.number.to_be(),
+            ..Flow::default()
+        };
+        let counted = |old: Option<Flow>, flow: &mut Flow| {
+            if let Some(old) = old {
+                (flow.packets, flow.bytes, flow.last_seen) = (old.packets, old.bytes, old.last_seen);
+            }
+        };
+        let put = match KernelKey::from(key) {
+            KernelKey::V4(key) => {
+                counted(self.flows4.get(&key, 0).ok(), &mut flow);
+                self.flows4.insert(key, flow, 0)
+            }
+            KernelKey::V6(key) => {
+                counted(self.flows6.get(&key, 0).ok(), &mut flow);
+                self.flows6.insert(key, flow, 0)
+            }
+        };
+        // Full: the flow stays with the engine.
+        self.refused += u64::from(put.is_err());
+    }
+
+    fn remove(&mut self, key: &Key) {
+        // It need not have been there.
+        let _ = match KernelKey::from(key) {
+            KernelKey::V4(key) => self.flows4.remove(&key),
+            KernelKey::V6(key) => self.flows6.remove(&key),
+        };
+    }
+
+    /// What the kernel knows of a flow: packets, bytes and when it was last seen.
+    pub(crate) fn counted(&self, key: &Key) -> Option<(u64, u64, u32)> {
+        let flow = match KernelKey::from(key) {
+            KernelKey::V4(key) => self.flows4.get(&key, 0),
+            KernelKey::V6(key) => self.flows6.get(&key, 0),
+        };
+        flow.ok().map(|flow| (flow.packets, flow.bytes, flow.last_seen))
+    }
+
+    /// What the program has counted.
+    pub(crate) fn counters(&self) -> KernelCounters {
+        let mut sums = [0; layout::COUNTS];
+        for (place, sum) in sums.iter_mut().enumerate() {
+            if let Ok(counts) = self.counts.get(&(place as u32), 0) {
+                *sum = counts.iter().fold(0, |sum: u64, count| sum.wrapping_add(*count));
+            }
+        }
+        KernelCounters {
+            refused: self.refused,
+            ..KernelCounters::from(sums)
+        }
+    }
+}
+
+enum KernelKey {
+    V4(Key4),
+    V6(Key6),
+}
+
+impl From<&Key> for KernelKey {
+    fn from(key: &Key) -> KernelKey {
+        let words = key.words();
+        let wide = |at: usize| [0, 1, 2, 3].map(|n| words[at + n].to_be());
+        let protocol = u32::from(key.protocol());
+        if key.is_v6() {
+            KernelKey::V6(Key6 {
+                slot: words[0],
+                numbers: words[1].to_be(),
+                src: wide(2),
+                dst: wide(6),
+                protocol,
+            })
+        } else {
+            KernelKey::V4(Key4 {
+                slot: words[0],
+                numbers: words[1].to_be(),
+                src: words[2].to_be(),
+                dst: words[3].to_be(),
+                protocol,
+            })
+        }
+    }
+}
+
+/// A path as the program reads it.
+fn kernels(path: &crate::cache::Path, version: u32) -> layout::Path {
+    let frame = |dst: atoll_net::Mac, src: atoll_net::Mac| {
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&dst.0);
+        macs[6..].copy_from_slice(&src.0);
+        macs
+    };
+    let address = |addr: Option<IpAddr>| match addr {
+        None => [0; 4],
+        Some(IpAddr::V4(addr)) => [addr.to_bits().to_be(), 0, 0, 0],
+        Some(IpAddr::V6(addr)) => {
+            let bits = addr.to_bits();
+            [96, 64, 32, 0].map(|shift| ((bits >> shift) as u32).to_be())
+        }
+    };
+    let macs_out = frame(path.dst_mac, path.src_mac);
+    let macs_in = path.macs.map(|(src, dst)| frame(dst, src));
+    let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    layout::Path {
+        version,
+        cell: path.cell.0,
+        ifindex: path.ifindex,
+        mtu: path.mtu,
+        macs_in: macs_in.unwrap_or_default(),
+        macs_out,
+        src: address(path.rewrite.src),
+        dst: address(path.rewrite.dst),
+        flags: flag(macs_in.is_some(), layout::CHECK_MACS)
+            | flag(macs_in != Some(macs_out), layout::WRITE_MACS)
+            | flag(path.rewrite.src.is_some(), layout::WRITE_SRC)
+            | flag(path.rewrite.dst.is_some(), layout::WRITE_DST)
+            | flag(path.exits, layout::EXITS),
+        role: match path.role {
+            PortRole::None => layout::ROLE_NONE,
+            PortRole::Source => layout::ROLE_SOURCE,
+            PortRole::Destination => layout::ROLE_DESTINATION,
+            PortRole::IcmpId => layout::ROLE_ICMP_ID,
+        },
+        hop_limit_decrement: path.hop_limit_decrement,
+        reserved: 0,
+    }
+}

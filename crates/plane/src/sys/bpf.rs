@@ -1,0 +1,145 @@
+//! What aya has no call for: maps shared by mapping their memory, and links at tcx that others may hold too.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use crate::fast::layout::{Flow, Key4, Key6, Path};
+
+/// The memory of an array map with `BPF_F_MMAPABLE`.
+pub(crate) struct SharedArray {
+    start: NonNull<u8>,
+    bytes: usize,
+    stride: usize,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone and may be used from whichever thread owns it.
+unsafe impl Send for SharedArray {}
+
+impl SharedArray {
+    /// Maps the memory of a map of `length` values of `value` bytes each.
+    pub(crate) fn new(map: BorrowedFd<'_>, length: u32, value: usize) -> io::Result<SharedArray> {
+        // The kernel rounds values up to 8 bytes, and the whole up to pages.
+        let (stride, length) = (value.next_multiple_of(8), length as usize);
+        let bytes = (stride * length).next_multiple_of(rustix::param::page_size());
+        // SAFETY: a new shared mapping of a map's memory, not longer than it.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        Ok(SharedArray {
+            start,
+            bytes,
+            stride,
+            length,
+        })
+    }
+
+    /// Sets the first word of a value; false if there is no such place.
+    pub(crate) fn set_word(&self, at: usize, word: u32) -> bool {
+        match self.word(at) {
+            Some(place) => {
+                place.store(word, Ordering::Release);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn word(&self, at: usize) -> Option<&AtomicU32> {
+        if at >= self.length {
+            return None;
+        }
+        // SAFETY: inside the mapping, aligned to 8; the kernel's programs read the word as one.
+        unsafe { Some(AtomicU32::from_ptr(self.start.as_ptr().add(at * self.stride).cast())) }
+    }
+
+    /// Writes a path so that a program that reads meanwhile notices: its version is 0 until all of it stands.
+    pub(crate) fn set_path(&self, at: usize, path: &Path) -> bool {
+        debug_assert_eq!(self.stride, size_of::<Path>().next_multiple_of(8));
+        let Some(version) = self.word(at) else {
+            return false;
+        };
+        version.store(0, Ordering::Release);
+        fence(Ordering::SeqCst);
+        let body = Path { version: 0, ..*path };
+        // SAFETY: the value's whole place lies inside the mapping and nobody else in this process writes to it.
+        unsafe {
+            self.start.as_ptr().add(at * self.stride).cast::<Path>().write_volatile(body);
+        }
+        fence(Ordering::SeqCst);
+        version.store(path.version, Ordering::Release);
+        true
+    }
+}
+
+impl Drop for SharedArray {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made; nothing borrows from it any more.
+        unsafe {
+            libc::munmap(self.start.as_ptr().cast(), self.bytes);
+        }
+    }
+}
+
+const BPF_LINK_CREATE: libc::c_int = 28;
+const BPF_TCX_INGRESS: u32 = 46;
+/// Before every other program.
+const BPF_F_BEFORE: u32 = 1 << 3;
+
+/// Attaches a program at tcx ingress of an interface of the calling thread's network namespace, before all others
+/// there. It stays while somebody holds the link.
+pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    /// `union bpf_attr` as `BPF_LINK_CREATE` reads it.
+    #[repr(C)]
+    struct Attributes {
+        program: u32,
+        ifindex: u32,
+        attach_type: u32,
+        flags: u32,
+        relative: u32,
+        padding: u32,
+        expected_revision: u64,
+    }
+    let attributes = Attributes {
+        program: program.as_raw_fd() as u32,
+        ifindex,
+        attach_type: BPF_TCX_INGRESS,
+        flags: BPF_F_BEFORE,
+        relative: 0,
+        padding: 0,
+        expected_revision: 0,
+    };
+    // SAFETY: the kernel reads the attributes' size from them; the descriptor it returns is owned by nobody else.
+    unsafe {
+        let fd = libc::syscall(
+            libc::SYS_bpf,
+            BPF_LINK_CREATE,
+            &raw const attributes,
+            size_of::<Attributes>(),
+        );
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+// SAFETY: each is a C structure without padding (`bpf/layout.txt`), and any bytes are a value of it.
+unsafe impl aya::Pod for Key4 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Key6 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Flow {}
