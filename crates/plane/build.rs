@@ -22,9 +22,13 @@ fn main() {
 }
 
 fn write_assertions(out: &std::path::Path) {
-    let layout = std::fs::read_to_string("bpf/layout.txt").unwrap_or_else(|error| fail(&format!("bpf/layout.txt: {error}")));
+    let layout = std::fs::read_to_string("bpf/layout.txt")
+        .unwrap_or_else(|error| fail(&format!("bpf/layout.txt: {error}")));
     let (mut c, mut rust) = (String::new(), String::new());
-    for line in layout.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+    for line in layout
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+    {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [kind, field, number] = words[..] else {
             fail(&format!("bpf/layout.txt: {line:?} is not three words"));
@@ -33,11 +37,23 @@ fn write_assertions(out: &std::path::Path) {
             fail(&format!("bpf/layout.txt: there is no type {kind}"));
         };
         if field == "size" {
-            let _ = writeln!(c, "_Static_assert(sizeof(struct {kind}) == {number}, \"{line}\");");
-            let _ = writeln!(rust, "const _: () = assert!(size_of::<{ours}>() == {number}, \"{line}\");");
+            let _ = writeln!(
+                c,
+                "_Static_assert(sizeof(struct {kind}) == {number}, \"{line}\");"
+            );
+            let _ = writeln!(
+                rust,
+                "const _: () = assert!(size_of::<{ours}>() == {number}, \"{line}\");"
+            );
         } else {
-            let _ = writeln!(c, "_Static_assert(__builtin_offsetof(struct {kind}, {field}) == {number}, \"{line}\");");
-            let _ = writeln!(rust, "const _: () = assert!(std::mem::offset_of!({ours}, {field}) == {number}, \"{line}\");");
+            let _ = writeln!(
+                c,
+                "_Static_assert(__builtin_offsetof(struct {kind}, {field}) == {number}, \"{line}\");"
+            );
+            let _ = writeln!(
+                rust,
+                "const _: () = assert!(std::mem::offset_of!({ours}, {field}) == {number}, \"{line}\");"
+            );
         }
     }
     for (name, text) in [("layout_assert.h", c), ("layout_assert.rs", rust)] {
@@ -52,7 +68,16 @@ fn compile(out: &std::path::Path) {
     // Debian keeps <asm/types.h> where only a compiler for the machine itself looks.
     let machine = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
     let status = Command::new(&clang)
-        .args(["-O2", "-g", "-target", "bpf", "-Wall", "-Werror", "-c", "bpf/fast.bpf.c"])
+        .args([
+            "-O2",
+            "-g",
+            "-target",
+            "bpf",
+            "-Wall",
+            "-Werror",
+            "-c",
+            "bpf/fast.bpf.c",
+        ])
         .arg(format!("-I/usr/include/{machine}-linux-gnu"))
         .arg("-I")
         .arg(out)

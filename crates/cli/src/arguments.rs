@@ -59,9 +59,9 @@ pub struct Serve {
     /// Who may call: sigv4 (the generated access key) or none (anybody, as account 123456789012).
     #[arg(long, value_name = "sigv4|none", default_value_t = Auth::SigV4)]
     pub auth: Auth,
-    /// What carries packets: userspace, or none (the API alone).
-    #[arg(long, value_name = "userspace|none", default_value_t = DataPlane::Userspace)]
-    pub data_plane: DataPlane,
+    /// What carries packets: ebpf (root), userspace, or none (the API alone); default: ebpf where that is permitted.
+    #[arg(long, value_name = "ebpf|userspace|none")]
+    pub data_plane: Option<DataPlane>,
     /// Leave the terminal that this was started from: how `atoll up` starts a daemon.
     #[arg(long, hide = true)]
     pub detached: bool,

@@ -45,6 +45,7 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
             regions.join(", "),
             daemon.endpoint_url()
         );
+        said += &format!("{}\n", daemon.data_plane_line());
         if auth == Auth::SigV4 {
             said += &format!(
                 "to call it: eval \"$(atoll env --endpoint {})\"\n",

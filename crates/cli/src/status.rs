@@ -24,6 +24,9 @@ fn print(status: &Status) -> std::io::Result<()> {
         "endpoint    {}  (auth {}, data plane {})",
         status.endpoint, status.auth, status.data_plane
     ))?;
+    if let Some(reason) = &status.data_plane_reason {
+        output::line(format!("            not a faster data plane, because {reason}"))?;
+    }
     output::line(format!(
         "data        {}",
         status.data_directory.as_deref().unwrap_or("nothing is kept")

@@ -27,6 +27,8 @@ pub struct Daemon {
     pub(crate) endpoint: SocketAddr,
     pub(crate) auth: Auth,
     pub(crate) data_plane: DataPlane,
+    /// Why it is not the fastest one, if nobody asked for that.
+    pub(crate) data_plane_reason: Option<String>,
     pub(crate) data_directory: Option<PathBuf>,
     pub(crate) credential: Credential,
     /// The default one first; never empty.
@@ -80,6 +82,14 @@ impl Daemon {
         format!("http://{address}")
     }
 
+    /// What carries packets, and why not something faster, in a line.
+    pub fn data_plane_line(&self) -> String {
+        match &self.data_plane_reason {
+            Some(reason) => format!("data plane: {}; {reason}", self.data_plane),
+            None => format!("data plane: {}", self.data_plane),
+        }
+    }
+
     pub(crate) fn env(&self) -> Env {
         Env {
             endpoint: self.endpoint_url(),
@@ -99,6 +109,7 @@ impl Daemon {
             pid: std::process::id(),
             auth: self.auth.to_string(),
             data_plane: self.data_plane.to_string(),
+            data_plane_reason: self.data_plane_reason.clone(),
             data_directory: self
                 .data_directory
                 .as_ref()

@@ -33,6 +33,8 @@ pub enum Auth {
 /// What carries packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataPlane {
+    /// What is known is forwarded by an eBPF program in the kernel, the rest as in `Userspace`. Wants root.
+    Ebpf,
     /// Packet sockets, everywhere, also rootless.
     Userspace,
     /// Nothing: the API alone. Instances are rows without processes.
@@ -50,8 +52,8 @@ pub struct Options {
     pub data: Data,
     /// Who may call.
     pub auth: Auth,
-    /// What carries packets.
-    pub data_plane: DataPlane,
+    /// What carries packets; `None` for the fastest that is permitted here.
+    pub data_plane: Option<DataPlane>,
     /// The regions that are served, the default one first.
     pub regions: Vec<RegionName>,
     /// Where sockets go.
@@ -65,7 +67,7 @@ impl Default for Options {
             allowed_hosts: Vec::new(),
             data: Data::Directory(places::default_data_directory()),
             auth: Auth::SigV4,
-            data_plane: DataPlane::Userspace,
+            data_plane: None,
             regions: vec![RegionName::DEFAULT],
             run_base: places::default_run_base(),
         }
@@ -99,4 +101,4 @@ macro_rules! words {
     };
 }
 words!(Auth, "sigv4, none", "sigv4" => SigV4, "none" => None);
-words!(DataPlane, "userspace, none", "userspace" => Userspace, "none" => None);
+words!(DataPlane, "ebpf, userspace, none", "ebpf" => Ebpf, "userspace" => Userspace, "none" => None);

@@ -181,8 +181,8 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
     let control = listen_control(&control_path)?;
     let passing = data.is_none().then(|| run_directory.clone());
     let host = match options.data_plane {
-        DataPlane::None => None,
-        DataPlane::Userspace => {
+        Some(DataPlane::None) => None,
+        Some(DataPlane::Ebpf | DataPlane::Userspace) | None => {
             let state = data.clone().unwrap_or_else(|| run_directory.join("state"));
             if let Some(passing) = &passing {
                 // One that was killed where nothing is kept: its instances are nobody's.
@@ -314,14 +314,18 @@ impl Opened {
             writers.push(thread);
         }
         // The namespace was entered when this was opened, so every thread stands in it.
-        let plane = match &self.host {
-            Some(_) => Some(Plane::start(PlaneConfig::HOST)?),
-            None => None,
+        let (plane, data_plane, data_plane_reason) = match &self.host {
+            Some(_) => {
+                let (plane, kind, reason) = start_plane(self.options.data_plane)?;
+                (Some(plane), kind, reason)
+            }
+            None => (None, DataPlane::None, None),
         };
         let daemon = Arc::new(Daemon {
             endpoint: self.endpoint,
             auth: self.options.auth,
-            data_plane: self.options.data_plane,
+            data_plane,
+            data_plane_reason,
             data_directory: self.data.clone(),
             credential,
             regions,
@@ -397,6 +401,21 @@ impl Opened {
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
+    }
+}
+
+/// Starts the data plane that is wanted, or the fastest that is permitted here, with why it is not a faster one.
+fn start_plane(wanted: Option<DataPlane>) -> Result<(Plane, DataPlane, Option<String>), PlaneError> {
+    if wanted == Some(DataPlane::Userspace) {
+        return Ok((Plane::start(PlaneConfig::HOST)?, DataPlane::Userspace, None));
+    }
+    match Plane::start(PlaneConfig::HOST_FAST) {
+        Ok(plane) => Ok((plane, DataPlane::Ebpf, None)),
+        Err(PlaneError::Fast(error)) if wanted.is_none() => {
+            let plane = Plane::start(PlaneConfig::HOST)?;
+            Ok((plane, DataPlane::Userspace, Some(error.to_string())))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -18,7 +18,7 @@ fn options(top: &Path, data: Data) -> Options {
         allowed_hosts: Vec::new(),
         data,
         auth: Auth::SigV4,
-        data_plane: DataPlane::None,
+        data_plane: Some(DataPlane::None),
         regions: vec!["us-east-1".parse().unwrap(), "eu-west-1".parse().unwrap()],
         run_base: top.join("run"),
     }

@@ -21,6 +21,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool, Failure> {
     let mut world = World::of_this_build(None)?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match &words[..] {
+        [] => {}
+        [option, plane] if option == "--data-plane" => world.data_plane = Some(plane.clone()),
+        _ => return Err("use: atoll-demo [--data-plane ebpf|userspace]".into()),
+    }
     let before = Snapshot::take(world.directory())?;
     let started = Instant::now();
     println!(

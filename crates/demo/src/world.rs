@@ -24,6 +24,8 @@ pub struct World {
     endpoint: String,
     user: Option<u32>,
     daemon: Option<Child>,
+    /// What carries packets: a word for `atoll serve --data-plane`, or what it takes by itself.
+    pub data_plane: Option<String>,
     resources: BTreeMap<String, String>,
     /// What was tried so far.
     pub observations: Vec<Observation>,
@@ -81,6 +83,7 @@ impl World {
             directory,
             user,
             daemon: None,
+            data_plane: None,
             resources: BTreeMap::new(),
             observations: Vec::new(),
         })
@@ -200,6 +203,9 @@ impl World {
             "--data-dir",
             &data.to_string_lossy(),
         ]);
+        if let Some(plane) = &self.data_plane {
+            command.args(["--data-plane", plane]);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = command.spawn()?;
         let deadline = Instant::now() + SERVE_DEADLINE;

@@ -9,8 +9,9 @@ use atoll_demo::world::World;
 /// The user of the rootless run when the tests run as root: any that owns nothing.
 const ORDINARY: u32 = 54321;
 
-fn all_checks_hold(user: Option<u32>) {
+fn all_checks_hold(user: Option<u32>, data_plane: &str) {
     let mut world = World::of_this_build(user).unwrap();
+    world.data_plane = Some(data_plane.to_owned());
     let before = Snapshot::take(world.directory()).unwrap();
     world.serve().unwrap();
     if let Err(failure) = world.up("two-tier.yaml", STACK) {
@@ -36,16 +37,30 @@ fn all_checks_hold(user: Option<u32>) {
     assert_eq!(seen, (1..=15).collect(), "every check was tried");
 }
 
-#[test]
-fn every_check_of_the_two_tier_example_holds_as_root() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not root: the same checks run rootless in the other test");
-        return;
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("not root: the same checks run rootless in another test");
     }
-    all_checks_hold(None);
+    root
+}
+
+#[test]
+fn every_check_of_the_two_tier_example_holds_as_root_on_the_ebpf_plane() {
+    if is_root() {
+        all_checks_hold(None, "ebpf");
+    }
+}
+
+#[test]
+fn every_check_of_the_two_tier_example_holds_as_root_on_the_userspace_plane() {
+    if is_root() {
+        all_checks_hold(None, "userspace");
+    }
 }
 
 #[test]
 fn every_check_of_the_two_tier_example_holds_for_an_ordinary_user() {
-    all_checks_hold(rustix::process::geteuid().is_root().then_some(ORDINARY));
+    let ordinary = rustix::process::geteuid().is_root().then_some(ORDINARY);
+    all_checks_hold(ordinary, "userspace");
 }

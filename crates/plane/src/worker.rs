@@ -94,7 +94,9 @@ fn stay_on_one_processor() {
     let Ok(allowed) = rustix::thread::sched_getaffinity(None) else {
         return;
     };
-    let second = (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).nth(1);
+    let second = (0..rustix::thread::CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .nth(1);
     if let Some(cpu) = second {
         let mut one = rustix::thread::CpuSet::new();
         one.set(cpu);
@@ -204,7 +206,13 @@ impl Worker {
         if let Some(fast) = &mut self.fast {
             self.engine.take_changes(&mut self.changes);
             let now = self.clock.now().0 as u32;
-            fast.follow(&mut self.changes, &self.engine.cache, &self.engine.cells, now, quiet);
+            fast.follow(
+                &mut self.changes,
+                &self.engine.cache,
+                &self.engine.cells,
+                now,
+                quiet,
+            );
         }
     }
 

@@ -76,8 +76,11 @@ pub struct Status {
     pub pid: u32,
     /// `sigv4` or `none`.
     pub auth: String,
-    /// `userspace` or `none`.
+    /// `ebpf`, `userspace` or `none`.
     pub data_plane: String,
+    /// Why it is not a faster one, if nobody asked for that.
+    #[serde(default)]
+    pub data_plane_reason: Option<String>,
     /// The data directory; absent when nothing is kept.
     pub data_directory: Option<String>,
     /// Which limits of memory, processes and CPU are in force for instances, and why others are not.

@@ -206,7 +206,11 @@ impl<W: Words, const K: usize> Table<W, K> {
 
     /// Every entry.
     pub(super) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
-        let taken = self.entries.iter().map(|entry| entry.words()).filter(|words| Self::taken(words));
+        let taken = self
+            .entries
+            .iter()
+            .map(|entry| entry.words())
+            .filter(|words| Self::taken(words));
         taken.map(|words| Entry::read::<W, K>(words))
     }
 

@@ -70,6 +70,11 @@ const PATIENCE: u32 = 16;
 /// Why the kernel takes no part.
 #[derive(Debug, thiserror::Error)]
 pub enum FastError {
+    /// Not for this user.
+    #[error(
+        "the kernel takes eBPF programs from root alone (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN of the whole machine)"
+    )]
+    NotPermitted,
     /// The program was not taken.
     #[error("the kernel does not take the eBPF program: {0}")]
     Load(#[from] EbpfError),
@@ -120,6 +125,9 @@ pub(crate) struct Fast {
 impl Fast {
     /// Loads the program. Needs `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` of the whole machine.
     pub(crate) fn load(capacity: FastCapacity) -> Result<Fast, FastError> {
+        if !may_load() {
+            return Err(FastError::NotPermitted);
+        }
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("flows4", capacity.ipv4_flows)
             .map_max_entries("flows6", capacity.ipv6_flows)
@@ -159,7 +167,14 @@ impl Fast {
     /// Carries over what changed. `quiet` says that no packet waits to be read: a new answer is given to the kernel
     /// only then, or after some rounds, so that no packet overtakes an earlier one of its flow that waits. What
     /// ends answers is carried over at once.
-    pub(crate) fn follow(&mut self, changes: &mut Changes, cache: &FlowCache, cells: &Cells, now: u32, quiet: bool) {
+    pub(crate) fn follow(
+        &mut self,
+        changes: &mut Changes,
+        cache: &FlowCache,
+        cells: &Cells,
+        now: u32,
+        quiet: bool,
+    ) {
         self.round = self.round.wrapping_add(1);
         self.now.set_word(0, now);
         for cell in changes.cells.drain(..) {
@@ -272,6 +287,11 @@ impl Fast {
             ..KernelCounters::from(sums)
         }
     }
+}
+
+/// Whether the kernel lets this process make a map of a kind that it never lets ordinary users make.
+fn may_load() -> bool {
+    aya::sys::is_map_supported(aya::maps::MapType::LruHash).unwrap_or(false)
 }
 
 enum KernelKey {

@@ -38,7 +38,8 @@ impl SharedArray {
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let start = NonNull::new(start.cast::<u8>()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let start =
+            NonNull::new(start.cast::<u8>()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         Ok(SharedArray {
             start,
             bytes,
@@ -63,7 +64,11 @@ impl SharedArray {
             return None;
         }
         // SAFETY: inside the mapping, aligned to 8; the kernel's programs read the word as one.
-        unsafe { Some(AtomicU32::from_ptr(self.start.as_ptr().add(at * self.stride).cast())) }
+        unsafe {
+            Some(AtomicU32::from_ptr(
+                self.start.as_ptr().add(at * self.stride).cast(),
+            ))
+        }
     }
 
     /// Writes a path so that a program that reads meanwhile notices: its version is 0 until all of it stands.
@@ -77,7 +82,11 @@ impl SharedArray {
         let body = Path { version: 0, ..*path };
         // SAFETY: the value's whole place lies inside the mapping and nobody else in this process writes to it.
         unsafe {
-            self.start.as_ptr().add(at * self.stride).cast::<Path>().write_volatile(body);
+            self.start
+                .as_ptr()
+                .add(at * self.stride)
+                .cast::<Path>()
+                .write_volatile(body);
         }
         fence(Ordering::SeqCst);
         version.store(path.version, Ordering::Release);
