@@ -1,0 +1,150 @@
+"""The peers that are a kernel's own work: bare veth, the tcx floor, a bridge, a router."""
+
+import os
+import pathlib
+import tempfile
+
+from space import ROOT, Failed, Skip, Space, command, needs, veth
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Path:
+    """Two ends, and what lies between."""
+
+    # Whose figures a path's are compared with is decided by name: see `wanted.py`.
+    name = ""
+    about = ""
+    address = "10.9.0.2"
+    # Flows to be there beside those that are measured.
+    more_flows = 0
+
+    def __init__(self, processes):
+        self.processes = processes
+
+    def ends(self, client, server):
+        self.client, self.server = client, server
+        for space in (client, server):
+            space.end_point()
+
+    def close(self):
+        """Takes away what does not end with the processes."""
+
+
+class Veth(Path):
+    name = "veth"
+    about = "bare veth pair"
+
+    def __init__(self, processes):
+        super().__init__(processes)
+        client = Space.make(processes)
+        server = Space.make(processes, client)
+        veth(client, "eth0", server, "eth0")
+        client.run("ip", "address", "add", "10.9.0.1/24", "dev", "eth0")
+        server.run("ip", "address", "add", "10.9.0.2/24", "dev", "eth0")
+        self.ends(client, server)
+
+
+class Between(Path):
+    """A client and a server, each with a veth into a space between them that holds the host ends."""
+
+    tools = ()
+
+    def __init__(self, processes):
+        super().__init__(processes)
+        if not ROOT:
+            raise Skip("needs root")
+        needs(*self.tools)
+        self.middle = Space.make(processes)
+        self.middle.set(ipv6__conf__all__disable_ipv6=1, ipv6__conf__default__disable_ipv6=1)
+        client, server = Space.make(processes), Space.make(processes)
+        veth(client, "eth0", self.middle, "host0")
+        veth(server, "eth0", self.middle, "host1")
+        self.ends(client, server)
+        self.join()
+
+    def same_subnet(self):
+        self.client.run("ip", "address", "add", "10.9.0.1/24", "dev", "eth0")
+        self.server.run("ip", "address", "add", "10.9.0.2/24", "dev", "eth0")
+
+
+class Bridge(Between):
+    name = "bridge"
+    about = "Linux bridge"
+
+    def join(self):
+        self.same_subnet()
+        self.middle.lines(
+            """
+            ip link add br0 mtu 9001 type bridge forward_delay 0
+            ip link set host0 master br0
+            ip link set host1 master br0
+            ip link set br0 up
+            """
+        )
+
+
+class Router(Between):
+    name = "router"
+    about = "Linux router, nftables conntrack, 60 rules"
+    address = "10.9.1.2"
+    tools = ("nft",)
+
+    def join(self):
+        for space, name, net in ((self.client, "host0", "10.9.0"), (self.server, "host1", "10.9.1")):
+            self.middle.run("ip", "address", "add", f"{net}.1/24", "dev", name)
+            space.run("ip", "address", "add", f"{net}.2/24", "dev", "eth0")
+            space.run("ip", "route", "add", "default", "via", f"{net}.1")
+        self.middle.set(ipv4__ip_forward=1)
+        others = "".join(f"ip saddr 192.0.2.{n} tcp dport {8000 + n} accept\n" for n in range(57))
+        rules = f"""
+            table ip filter {{
+              chain forward {{
+                type filter hook forward priority filter; policy drop;
+                ct state established,related accept
+                {others}
+                ip saddr 10.9.0.0/24 tcp dport 1024-9000 accept
+                ip saddr 10.9.0.0/24 udp dport 1024-9000 accept
+              }}
+            }}
+        """
+        self.middle.run("nft", "-f", "-", input=rules)
+
+
+class Floor(Between):
+    name = "tcx"
+    about = "tcx redirect_peer behind an LRU flow map: the floor"
+    tools = ("clang", "bpftool")
+
+    def join(self):
+        self.same_subnet()
+        self.directory = tempfile.TemporaryDirectory(prefix="atoll-bench-")
+        program = pathlib.Path(self.directory.name, "floor.o")
+        pins = pathlib.Path(self.directory.name, "pins")
+        pins.mkdir()
+        index = {
+            line.split(":")[1].strip().split("@")[0]: int(line.split(":")[0])
+            for line in self.middle.run("ip", "-o", "link").splitlines()
+        }
+        machine = os.uname().machine
+        try:
+            command(
+                ["clang", "-O2", "-g", "-target", "bpf", f"-I/usr/include/{machine}-linux-gnu"]
+                + [f"-DPORT_{n}={index[f'host{n}']}" for n in (0, 1)]
+                + ["-c", str(HERE / "floor.bpf.c"), "-o", str(program)]
+            )
+            # The file system of pins is mounted in a mount namespace of the process's own, and ends with it.
+            self.middle.start(
+                ["unshare", "--mount", "sh", "-ec"]
+                + [
+                    f"mount -t bpf bpf {pins}; bpftool prog load {program} {pins}/floor type classifier; "
+                    f"exec python3 {HERE / 'attach.py'} {pins}/floor {index['host0']} {index['host1']}"
+                ],
+                ready="attached",
+            )
+        except Failed as failed:
+            raise Skip(f"the program does not load here: {failed}") from None
+
+    def close(self):
+        if hasattr(self, "directory"):
+            self.directory.cleanup()
