@@ -21,8 +21,9 @@ lint: setup
 test: lint
 	scripts/test
 
-# Benchmarks: functions by criterion, whole paths side by side with their peers.
-bench: setup
+# Benchmarks: functions by criterion, whole paths side by side with their peers (bench/run --help).
+bench: build
+	@scripts/setup --bench
 	cargo bench --locked --workspace
 	bench/run
 
