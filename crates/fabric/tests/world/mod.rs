@@ -6,6 +6,7 @@
 
 pub mod build;
 pub mod change;
+pub mod lookup;
 pub mod packets;
 
 use std::collections::BTreeMap;
@@ -178,4 +179,9 @@ pub fn prefix(text: &str) -> Prefix {
         Ok(prefix) => prefix,
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Whether one of the blocks contains an address.
+pub fn within(addr: IpAddr, blocks: &[&str]) -> bool {
+    blocks.iter().any(|block| prefix(block).contains(addr))
 }

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use atoll_fabric::flows::Mapping;
 use atoll_fabric::packet::{protocol, tcp};
 use atoll_fabric::{Fragment, L4, Packet, Port, Quote};
 use atoll_model::*;
 use atoll_net::{Family, Mac};
 
+use super::lookup::names;
 use super::{Choices, World, internet_v4, internet_v6};
 
 /// A packet that arrived somewhere, for replies to it: the port it went out of, and as what.
@@ -58,15 +60,8 @@ impl World {
     }
 
     fn packet_from_internet(&self, choices: &mut Choices) -> Packet {
-        let public: Vec<IpAddr> = self
-            .enis
-            .values()
-            .flat_map(|e| {
-                let v4 = e.private_addresses.iter().filter_map(|a| a.public);
-                let v4 = v4.map(|p| IpAddr::V4(p.ip));
-                v4.chain(e.ipv6_addresses.iter().map(|a| IpAddr::V6(*a)))
-            })
-            .collect();
+        let known = self.enis.values().flat_map(names);
+        let public: Vec<IpAddr> = known.map(|(_, public)| public).collect();
         let mut dst = choices
             .pick(&public)
             .unwrap_or(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 255)));
@@ -309,4 +304,58 @@ fn dress(mut packet: Packet, choices: &mut Choices) -> Packet {
 
 fn random_flags(choices: &mut Choices) -> u8 {
     [tcp::ACK, tcp::ACK | tcp::FIN, tcp::RST, tcp::SYN][choices.below(4)]
+}
+
+/// An address with a port or an ICMP identifier.
+pub type Side = (IpAddr, u16);
+
+/// Protocol, near side, far side; of an ICMP query or answer, whether the near side is the one that asks.
+pub type Ends = (u8, Side, Side, bool);
+
+/// The two ends of a packet that goes out or comes in. An ICMP identifier is the near one's.
+pub fn ends(p: &Packet, outgoing: bool) -> Ends {
+    let (src, dst, asking) = match p.l4 {
+        L4::Ports { src, dst, .. } => (src, dst, false),
+        L4::Icmp { id, .. } if outgoing => (id, 0, asks(p)),
+        L4::Icmp { id, .. } => (0, id, !asks(p)),
+        L4::Other => (0, 0, false),
+    };
+    match outgoing {
+        true => (p.protocol, (p.src, src), (p.dst, dst), asking),
+        false => (p.protocol, (p.dst, dst), (p.src, src), asking),
+    }
+}
+
+/// Whether it is an ICMP query.
+fn asks(p: &Packet) -> bool {
+    let kinds = [(protocol::ICMP, 8), (protocol::ICMPV6, 128)];
+    matches!(p.l4, L4::Icmp { kind, .. } if kinds.contains(&(p.protocol, kind)))
+}
+
+/// Whether a connection may begin with it: TCP's first segment, a query, and whatever else there is.
+pub fn begins(p: &Packet) -> bool {
+    match (p.protocol, p.l4) {
+        (protocol::TCP, L4::Ports { tcp_flags, .. }) => tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN,
+        (_, L4::Icmp { .. }) => asks(p),
+        _ => true,
+    }
+}
+
+/// What an ICMP error is about, as if it were a packet.
+pub fn quoted(p: &Packet) -> Option<Packet> {
+    let (quote, mut about) = (p.quote.filter(|_| p.is_icmp_error())?, *p);
+    (about.src, about.dst) = (quote.src, quote.dst);
+    (about.protocol, about.l4) = (quote.protocol, quote.l4);
+    Some(about)
+}
+
+/// A mapping's connection as [`ends`], with the gateway's side as it is known inside or outside. It was the inside
+/// that asked: an identifier makes no answer of a question, nor the other way round (semantics 85).
+pub fn mapped(m: &Mapping, outside: bool) -> Ends {
+    let near = match outside {
+        true => (m.outside.into(), m.outside_port),
+        false => (m.inside.into(), m.inside_port),
+    };
+    let far = (m.remote.into(), m.remote_port);
+    (m.protocol, near, far, m.protocol == protocol::ICMP)
 }
