@@ -25,20 +25,12 @@ impl Borrowed {
             ],
         )?;
         let old = standing.need("networkAclId")?;
-        let association = standing
-            .all("item")
-            .into_iter()
-            .find(|i| {
-                i.text("subnetId").as_deref() == Some(subnet) && i.text("networkAclAssociationId").is_some()
-            })
-            .and_then(|i| {
-                // The innermost item that names the subnet is its association.
-                let inner = i
-                    .all("item")
-                    .into_iter()
-                    .find(|j| j.text("subnetId").as_deref() == Some(subnet) && j.all("item").is_empty());
-                inner.unwrap_or(i).text("networkAclAssociationId")
-            })
+        // The innermost item that names the subnet is its association; those around it are the ACL's.
+        let items = standing.all("item");
+        let association = items
+            .iter()
+            .find(|i| i.all("item").is_empty() && i.text("subnetId").as_deref() == Some(subnet))
+            .and_then(|i| i.text("networkAclAssociationId"))
             .ok_or("the subnet has no ACL association")?;
         Ok(Borrowed {
             acl,
