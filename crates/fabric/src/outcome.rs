@@ -132,8 +132,10 @@ pub enum Verdict {
 pub struct Outcome {
     /// What becomes of the packet.
     pub verdict: Verdict,
-    /// What changes in the flows' state. To be committed whatever the verdict: what a packet did before it was
-    /// dropped stays done, as it would on another host.
+    /// What changes in the flows' state. To be committed whatever the verdict: what a packet did on earlier legs
+    /// before it was dropped stays done, as it would on another host. The first leg counts as a whole: what its
+    /// groups let out, and its own subnet's ACL or route then drops, neither begins nor refreshes a connection of
+    /// the sender's.
     pub effects: Effects,
     /// Every component consulted, absence included: the answer holds until one of them changes.
     pub dependencies: Dependencies,

@@ -9,20 +9,25 @@
 //!
 //! # The order, and so the stage that a packet with several faults reports
 //! Leaving an interface: `not-running`, `mac-spoofed`, `malformed`, `multicast`, `hop-limit`,
-//! `link-local-range`, `source-dest-check`; security groups out; then on the link (`no-such-address`), or by the
+//! `link-local-range`, `source-dest-check`, `mtu-exceeded`; security groups out; then on the link (`no-such-address`), or by the
 //! router: the subnet's ACL out, then the route (`no-route`, `blackhole-route`, `no-such-address`), as AWS's own
 //! analyser shows them. The route is looked up first of all, silently: it tells whether the packet leaves the
 //! subnet, without which the ACL has no say (semantics 23), and whether it goes through a gateway whose flows are
 //! always tracked (semantics 45).
 //!
 //! Arriving at a subnet: its ACL in, when the packet came from elsewhere. Then at an interface: `not-running`,
-//! `source-dest-check`, security groups in. At a NAT gateway: whose VPC, which protocol, fragments, hop limit, the
-//! mapping; then out of its subnet as above, without security groups (semantics 83).
+//! `source-dest-check`, security groups in. At a NAT gateway, from inside: whose VPC, which protocol, fragments, hop
+//! limit, the mapping; an answer to its own address: which protocol, fragments, the mapping, which goes on by it,
+//! and only then the hop limit. From there out of its subnet as above, without security groups (semantics 83).
 //!
-//! At an internet gateway outwards: `spoofed-at-gateway`, `shared-dst-at-internet`, `private-dst-at-internet`,
+//! Coming from the internet: `malformed`, `multicast`, `hop-limit`, `link-local-range`, `spoofed-at-gateway`. At an
+//! internet gateway outwards: `spoofed-at-gateway`, `shared-dst-at-internet`, `private-dst-at-internet`,
 //! `igw-no-public-address`, the appliance that an edge table prescribes, `mtu-exceeded`, `hop-limit`. Inwards:
-//! `igw-unknown-public-destination`, `eigw-inbound`, `private-src-from-internet`, `mtu-exceeded`, `hop-limit`, the
-//! edge table. The router within a VPC does not count as a hop; each gateway does.
+//! `igw-unknown-public-destination` when no interface has the address or its VPC has no gateway,
+//! `private-src-from-internet`, the same again when the interface is not attached, `mtu-exceeded`, `hop-limit`, the
+//! edge table. At an egress-only gateway outwards: `spoofed-at-gateway`, `private-dst-at-internet`, `mtu-exceeded`,
+//! `hop-limit`; inwards: `eigw-inbound`, `mtu-exceeded`, `hop-limit`. The router within a VPC does not count as a
+//! hop; each gateway does.
 
 use atoll_model::{Direction, EniId, SubnetId, Timestamp, VpcId};
 use atoll_net::Mac;
