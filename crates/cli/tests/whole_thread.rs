@@ -272,7 +272,7 @@ fn down_all_leaves_nothing_also_when_every_process_was_killed() {
     let inside = ["exec", "internet", "--", "readlink", "/proc/self/ns/net"];
     let mut namespaces = BTreeSet::from([house.say(&serving, &inside).trim().to_owned()]);
     let daemon = Path::new("/proc").join(status(&house, &serving)["pid"].to_string());
-    // The shims stand where the daemon's threads do, and all of them are in the holder's session no longer.
+    // Holder and shims stand where the daemon's threads do, and nobody else.
     let fabric = std::fs::read_link(daemon.join("ns/net")).unwrap();
     namespaces.insert(fabric.display().to_string());
     serving.child.kill().unwrap();
