@@ -9,17 +9,14 @@ use std::time::Duration;
 
 use atoll_fabric::packet::{protocol, tcp};
 use atoll_fabric::{Fabric, Flows, L4, Limits, NoFlows, Packet, Port, Stage, walk};
-use atoll_model::instance::{ShutdownBehavior, UserDataRun};
-use atoll_model::network_interface::{
-    Attachment, AttachmentState, ConnectionTracking, InterfaceType, PrivateAddress,
-};
-use atoll_model::route_table::{AssociationTarget, RouteOrigin};
-use atoll_model::subnet::HostnameType;
-use atoll_model::vpc::Tenancy;
+use atoll_model::route_table::AssociationTarget;
 use atoll_model::*;
 use atoll_net::{Mac, PortRange, Prefix};
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, Criterion, criterion_main};
+
+#[path = "../tests/rows/mod.rs"]
+mod rows;
 
 const VPCS: u64 = 10;
 const SUBNETS: u64 = 100;
@@ -60,10 +57,6 @@ fn address(subnet: u64, interface: u64) -> u32 {
     10 << 24 | (subnet as u32) << 8 | (interface as u32 + 10)
 }
 
-fn zone() -> ZoneName {
-    RegionName::DEFAULT.zones()[0]
-}
-
 /// 500 rules about blocks and 500 references each way, five groups of 200.
 fn groups(vpc: u64) -> Vec<SecurityGroup> {
     let id = |i: u64| SecurityGroupId::new(bits(4, vpc, 0, i));
@@ -76,30 +69,16 @@ fn groups(vpc: u64) -> Vec<SecurityGroup> {
                         block: block(address((group * 100 + i / 2) % SUBNETS, 0), 24),
                     }
                 } else {
-                    Peer::Group {
-                        // Mostly groups that few are in; the members' own are among them.
-                        id: if i == 1 {
-                            id(group)
-                        } else {
-                            id(1000 + group * 200 + i)
-                        },
-                        owner: AccountId::DEFAULT,
-                        peering: None,
-                    }
+                    // Mostly groups that few are in; the members' own are among them.
+                    rows::group_peer(match i {
+                        1 => id(group),
+                        i => id(1000 + group * 200 + i),
+                    })
                 };
                 let from = 1000 + (group * 200 + i) as u16;
-                let rule = SecurityGroupRule {
-                    direction: Direction::Ingress,
-                    traffic: Traffic::Tcp {
-                        ports: PortRange {
-                            from,
-                            to: from + 2000,
-                        },
-                    },
-                    peer,
-                    description: None,
-                    tags: Tags::new(),
-                };
+                let to = from + 2000;
+                let ports = PortRange { from, to };
+                let rule = rows::rule(Direction::Ingress, Traffic::Tcp { ports }, peer);
                 rules.insert(SecurityGroupRuleId::new(bits(5, vpc, group, i)), rule.clone());
                 rules.insert(
                     SecurityGroupRuleId::new(bits(6, vpc, group, i)),
@@ -110,13 +89,8 @@ fn groups(vpc: u64) -> Vec<SecurityGroup> {
                 );
             }
             SecurityGroup {
-                id: id(group),
-                owner: AccountId::DEFAULT,
-                vpc: VpcId::new(bits(1, vpc, 0, 0)),
-                name: format!("group-{group}"),
-                description: String::new(),
                 rules,
-                tags: Tags::new(),
+                ..rows::security_group(id(group), VpcId::new(bits(1, vpc, 0, 0)))
             }
         })
         .collect()
@@ -144,92 +118,46 @@ fn acl(vpc: u64) -> NetworkAcl {
         },
     );
     NetworkAcl {
-        id: NetworkAclId::new(bits(2, vpc, 0, 0)),
-        owner: AccountId::DEFAULT,
-        vpc: VpcId::new(bits(1, vpc, 0, 0)),
         is_default: true,
         ingress: entries.clone(),
         egress: entries,
-        associations: BTreeMap::new(),
-        client_token: None,
-        tags: Tags::new(),
+        ..rows::network_acl(
+            NetworkAclId::new(bits(2, vpc, 0, 0)),
+            VpcId::new(bits(1, vpc, 0, 0)),
+        )
     }
 }
 
-fn table(vpc: u64) -> RouteTable {
-    let gateway = InternetGatewayId::new(bits(9, vpc, 0, 0));
-    let mut routes: BTreeMap<Prefix, Route> = (0..99u32)
-        .map(|i| {
-            let route = Route {
-                target: RouteTarget::InternetGateway(gateway),
-                origin: RouteOrigin::CreateRoute,
-            };
-            (block(20 << 24 | i << 16, 16 + (i % 8) as u8), route)
-        })
-        .collect();
-    routes.insert(
-        block(10 << 24, 16),
-        Route {
-            target: RouteTarget::Local,
-            origin: RouteOrigin::CreateRouteTable,
-        },
-    );
-    RouteTable {
-        id: RouteTableId::new(bits(3, vpc, 0, 0)),
-        owner: AccountId::DEFAULT,
-        vpc: VpcId::new(bits(1, vpc, 0, 0)),
-        routes,
-        associations: [(
-            RouteTableAssociationId::new(bits(3, vpc, 0, 1)),
-            AssociationTarget::Main,
-        )]
-        .into(),
-        client_token: None,
-        tags: Tags::new(),
-    }
+fn table(vpc: &Vpc, number: u64) -> RouteTable {
+    let gateway = InternetGatewayId::new(bits(9, number, 0, 0));
+    let mut table = rows::route_table(vpc.main_route_table, vpc);
+    let route = rows::route(RouteTarget::InternetGateway(gateway));
+    let blocks = (0..99u32).map(|i| block(20 << 24 | i << 16, 16 + (i % 8) as u8));
+    table.routes.extend(blocks.map(|block| (block, route)));
+    let association = RouteTableAssociationId::new(bits(3, number, 0, 1));
+    table.associations.insert(association, AssociationTarget::Main);
+    table
 }
 
 fn vpc(number: u64) -> Vpc {
     Vpc {
-        id: VpcId::new(bits(1, number, 0, 0)),
-        owner: AccountId::DEFAULT,
-        region: RegionName::DEFAULT,
-        cidrs: vec![CidrAssociation {
-            id: VpcCidrAssociationId::new(number),
-            block: block(10 << 24, 16),
-            state: CidrState::Associated,
-        }],
-        ipv6_cidrs: Vec::new(),
-        is_default: false,
-        tenancy: Tenancy::Default,
-        enable_dns_support: true,
-        enable_dns_hostnames: true,
-        enable_network_address_usage_metrics: false,
-        dhcp_options: None,
-        main_route_table: RouteTableId::new(bits(3, number, 0, 0)),
-        default_network_acl: NetworkAclId::new(bits(2, number, 0, 0)),
-        default_security_group: SecurityGroupId::new(bits(4, number, 0, 0)),
-        created: NOW,
-        tags: Tags::new(),
+        cidrs: vec![rows::vpc_block(number, block(10 << 24, 16))],
+        ..rows::vpc(
+            VpcId::new(bits(1, number, 0, 0)),
+            RouteTableId::new(bits(3, number, 0, 0)),
+            NetworkAclId::new(bits(2, number, 0, 0)),
+            SecurityGroupId::new(bits(4, number, 0, 0)),
+        )
     }
 }
 
 fn subnet(vpc: u64, number: u64) -> Subnet {
     Subnet {
-        id: SubnetId::new(bits(7, vpc, number, 0)),
-        owner: AccountId::DEFAULT,
-        vpc: VpcId::new(bits(1, vpc, 0, 0)),
-        zone: zone(),
         cidr: Some(block(address(number, 0), 24)),
-        ipv6_cidrs: Vec::new(),
-        default_for_az: false,
-        map_public_ip_on_launch: false,
-        assign_ipv6_on_creation: false,
-        enable_dns64: false,
-        hostname_type: HostnameType::IpName,
-        resource_name_a_record: false,
-        resource_name_aaaa_record: false,
-        tags: Tags::new(),
+        ..rows::subnet(
+            SubnetId::new(bits(7, vpc, number, 0)),
+            VpcId::new(bits(1, vpc, 0, 0)),
+        )
     }
 }
 
@@ -241,65 +169,13 @@ fn interface(vpc: u64, subnet: u64, number: u64) -> (NetworkInterface, Instance)
         SubnetId::new(bits(7, vpc, subnet, 0)),
     );
     let interface = NetworkInterface {
-        id: EniId::new(id),
-        owner: AccountId::DEFAULT,
-        vpc: vpc_id,
-        subnet: subnet_id,
-        zone: zone(),
         mac: Mac([2, 0, vpc as u8, subnet as u8, 0, number as u8]),
-        interface_type: InterfaceType::Interface,
-        description: String::new(),
-        private_addresses: vec![PrivateAddress {
-            ip: Ipv4Addr::from(address(subnet, number)),
-            public: None,
-        }],
-        ipv6_addresses: Vec::new(),
+        private_addresses: vec![rows::private(Ipv4Addr::from(address(subnet, number)))],
         groups: (0..5).map(|i| SecurityGroupId::new(bits(4, vpc, 0, i))).collect(),
-        source_dest_check: true,
-        attachment: Some(Attachment {
-            id: AttachmentId::new(id),
-            instance,
-            device_index: 0,
-            state: AttachmentState::Attached,
-            delete_on_termination: true,
-            attached: NOW,
-        }),
-        requester_managed: false,
-        connection_tracking: ConnectionTracking::default(),
-        client_token: None,
-        tags: Tags::new(),
+        attachment: Some(rows::attachment(AttachmentId::new(id), instance)),
+        ..rows::network_interface(EniId::new(id), vpc_id, subnet_id)
     };
-    let instance = Instance {
-        id: instance,
-        owner: AccountId::DEFAULT,
-        reservation: ReservationId::new(id),
-        launch_index: 0,
-        vpc: vpc_id,
-        subnet: subnet_id,
-        zone: zone(),
-        state: InstanceState::Running,
-        state_reason: None,
-        transition_reason: String::new(),
-        auto_public: false,
-        metadata: Default::default(),
-        image: ImageId::new(1),
-        instance_type: "t3.micro".into(),
-        key_name: None,
-        launched: NOW,
-        boots: 1,
-        user_data: None,
-        user_data_run: UserDataRun::None,
-        disable_api_termination: false,
-        disable_api_stop: false,
-        shutdown_behavior: ShutdownBehavior::Stop,
-        iam_instance_profile: None,
-        ebs_optimized: false,
-        monitoring: false,
-        client_token: None,
-        terminated: None,
-        tags: Tags::new(),
-    };
-    (interface, instance)
+    (interface, rows::instance(instance, vpc_id, subnet_id))
 }
 
 fn region() -> Fabric {
@@ -310,7 +186,9 @@ fn region() -> Fabric {
         })
     };
     for v in 0..VPCS {
-        put(vec![vpc(v).into(), acl(v).into(), table(v).into()]);
+        let vpc = vpc(v);
+        let table = table(&vpc, v);
+        put(vec![vpc.into(), acl(v).into(), table.into()]);
         put(groups(v).into_iter().map(Row::from).collect());
         for s in 0..SUBNETS {
             put(vec![subnet(v, s).into()]);

@@ -2,6 +2,7 @@
 //! and in through a gateway of the other. (No later noun joins VPCs yet: peering, transit gateways, endpoints.)
 #![allow(clippy::unwrap_used)]
 
+mod rows;
 mod world;
 
 use std::cell::Cell;

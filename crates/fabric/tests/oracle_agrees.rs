@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod oracle;
+mod rows;
 mod world;
 
 use std::cell::RefCell;

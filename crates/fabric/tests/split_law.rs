@@ -1,6 +1,7 @@
 //! Leaving, a wire and arriving, spread over hosts that share no state, equal one host.
 #![allow(clippy::unwrap_used)]
 
+mod rows;
 mod world;
 
 use std::cell::Cell;

@@ -105,16 +105,15 @@ impl Trip<'_> {
             Some(known) => maps.remove(known),
             // semantics 81, 85: nothing begins from outside, amid a connection, or with an error.
             None if !back && error.is_none() && begins(&p) => {
-                let free = |m: &Mapping| {
-                    let mut others = maps.iter().filter(|(id, ..)| *id == nat.id);
-                    m.outside_port >= 1024
-                        && others.all(|(_, other, _)| mapped(other, true) != mapped(m, true))
-                };
                 let mut taken = self.taken.iter().filter(|m| Some(m.outside) == eni.primary_ip());
-                let port = taken.find(|m| mapped(m, false) == wanted && free(m)); // semantics 79
                 // None where the walk saw a loop: a way that changes more than eight things.
                 let none = [Stage::NatPortExhausted, Stage::RoutingLoop][usize::from(self.legs >= 8)];
-                (nat.id, *port.ok_or(none)?, 0)
+                let mut new = *taken.find(|m| mapped(m, false) == wanted).ok_or(none)?;
+                let mut others = maps.iter().filter(|(id, ..)| *id == nat.id);
+                if new.outside_port < 1024 || others.any(|(_, m, _)| mapped(m, true) == mapped(&new, true)) {
+                    new.outside_port = 0; // semantics 79; the walk's answer will be found to differ
+                }
+                (nat.id, new, 0)
             }
             _ => return Err(Stage::NatNoMapping),
         };

@@ -10,6 +10,8 @@ mod interface;
 mod nat_gateway;
 mod network_acl;
 mod route_table;
+#[path = "../rows/mod.rs"]
+mod rows;
 mod scene;
 mod security_group;
 mod tracking;

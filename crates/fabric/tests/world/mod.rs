@@ -4,10 +4,17 @@
 //! after the list's end, choose the plainest thing.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-pub mod build;
 pub mod change;
 pub mod lookup;
+mod nat_gateway;
+mod network_acl;
+mod network_interface;
 pub mod packets;
+mod route_table;
+mod security_group;
+mod subnet;
+mod traffic;
+mod vpc;
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;

@@ -183,7 +183,3 @@ fn as_v6(addr: IpAddr) -> Ipv6Addr {
         IpAddr::V4(a) => panic!("{a}"),
     }
 }
-
-fn zone() -> ZoneName {
-    RegionName::DEFAULT.zones()[0]
-}

@@ -1,21 +1,15 @@
 //! The scene's rows: what a test lays out and changes.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use atoll_fabric::Changed;
-use atoll_model::instance::{ShutdownBehavior, UserDataRun};
-use atoll_model::nat_gateway::{Connectivity, NatGatewayAddress};
-use atoll_model::network_interface::{
-    Attachment, AttachmentState, ConnectionTracking, InterfaceType, PrivateAddress, PublicAddress,
-};
-use atoll_model::route_table::{AssociationTarget, RouteOrigin};
-use atoll_model::subnet::{HostnameType, SubnetCidrAssociation};
-use atoll_model::vpc::Tenancy;
+use atoll_model::nat_gateway::Connectivity;
+use atoll_model::network_interface::PublicAddress;
+use atoll_model::route_table::AssociationTarget;
 use atoll_model::*;
-use atoll_net::Mac;
 
-use super::{Scene, VpcIds, as_v4, as_v6, block, ip, traffic, way, words, zone};
+use super::{Scene, VpcIds, as_v4, as_v6, block, ip, traffic, way, words};
+use crate::rows;
 
 impl Scene {
     /// A VPC whose default ACL allows everything.
@@ -25,29 +19,12 @@ impl Scene {
             table: RouteTableId::new(self.next()),
             acl: NetworkAclId::new(self.next()),
         };
-        let mut associate = |text: &str| CidrAssociation {
-            id: VpcCidrAssociationId::new(self.next()),
-            block: block(text),
-            state: CidrState::Associated,
-        };
+        let mut associate = |text: &str| rows::vpc_block(self.next(), block(text));
         let (cidrs, ipv6_cidrs) = (vec![associate(v4)], v6.map(&mut associate).into_iter().collect());
         self.put(Vpc {
-            id: ids.id,
-            owner: AccountId::DEFAULT,
-            region: RegionName::DEFAULT,
             cidrs,
             ipv6_cidrs,
-            is_default: false,
-            tenancy: Tenancy::Default,
-            enable_dns_support: true,
-            enable_dns_hostnames: false,
-            enable_network_address_usage_metrics: false,
-            dhcp_options: None,
-            main_route_table: ids.table,
-            default_network_acl: ids.acl,
-            default_security_group: SecurityGroupId::new(1),
-            created: Timestamp(0),
-            tags: Tags::new(),
+            ..rows::vpc(ids.id, ids.table, ids.acl, SecurityGroupId::new(1))
         });
         self.put_table(ids.table, ids.id, AssociationTarget::Main);
         let everything = [
@@ -61,29 +38,10 @@ impl Scene {
     }
 
     fn put_table(&mut self, id: RouteTableId, vpc: VpcId, target: AssociationTarget) {
-        let routes = self
-            .vpc_row(vpc)
-            .blocks()
-            .map(|b| {
-                (
-                    b,
-                    Route {
-                        target: RouteTarget::Local,
-                        origin: RouteOrigin::CreateRouteTable,
-                    },
-                )
-            })
-            .collect();
         let association = RouteTableAssociationId::new(self.next());
-        self.put(RouteTable {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc,
-            routes,
-            associations: [(association, target)].into(),
-            client_token: None,
-            tags: Tags::new(),
-        });
+        let mut row = rows::route_table(id, &self.vpc_row(vpc));
+        row.associations.insert(association, target);
+        self.put(row);
     }
 
     /// A table of its own for a subnet.
@@ -103,13 +61,7 @@ impl Scene {
 
     pub fn route(&mut self, table: RouteTableId, to: &str, target: RouteTarget) -> Changed {
         let mut row = self.table_row(table);
-        row.routes.insert(
-            block(to),
-            Route {
-                target,
-                origin: RouteOrigin::CreateRoute,
-            },
-        );
+        row.routes.insert(block(to), rows::route(target));
         self.put(row)
     }
 
@@ -122,43 +74,21 @@ impl Scene {
     pub fn subnet(&mut self, vpc: VpcIds, v4: &str, v6: Option<&str>) -> SubnetId {
         let id = SubnetId::new(self.next());
         let ipv6_cidrs = v6
-            .map(|b| SubnetCidrAssociation {
-                id: SubnetCidrAssociationId::new(self.next()),
-                block: block(b),
-                state: CidrState::Associated,
-            })
+            .map(|b| rows::subnet_block(self.next(), block(b)))
             .into_iter()
             .collect();
         self.put(Subnet {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc: vpc.id,
-            zone: zone(),
             cidr: Some(block(v4)),
             ipv6_cidrs,
-            default_for_az: false,
-            map_public_ip_on_launch: false,
-            assign_ipv6_on_creation: false,
-            enable_dns64: false,
-            hostname_type: HostnameType::IpName,
-            resource_name_a_record: false,
-            resource_name_aaaa_record: false,
-            tags: Tags::new(),
+            ..rows::subnet(id, vpc.id)
         });
         id
     }
 
     fn put_acl(&mut self, id: NetworkAclId, vpc: VpcId, default: bool, rules: &[&str], subnets: &[SubnetId]) {
         let mut row = NetworkAcl {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc,
             is_default: default,
-            ingress: BTreeMap::new(),
-            egress: BTreeMap::new(),
-            associations: BTreeMap::new(),
-            client_token: None,
-            tags: Tags::new(),
+            ..rows::network_acl(id, vpc)
         };
         for subnet in subnets {
             row.associations
@@ -184,15 +114,7 @@ impl Scene {
     /// A group: rules such as `in tcp/22 203.0.113.1/32` or `out all sg-…`.
     pub fn group(&mut self, vpc: VpcIds, rules: &[&str]) -> SecurityGroupId {
         let id = SecurityGroupId::new(self.next());
-        self.put(SecurityGroup {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc: vpc.id,
-            name: id.to_string(),
-            description: String::new(),
-            rules: BTreeMap::new(),
-            tags: Tags::new(),
-        });
+        self.put(rows::security_group(id, vpc.id));
         self.set_group(id, rules);
         id
     }
@@ -203,20 +125,10 @@ impl Scene {
         for (i, text) in rules.iter().enumerate() {
             let [direction, what, peer] = words(text);
             let peer = match peer.parse() {
-                Ok(id) => Peer::Group {
-                    id,
-                    owner: AccountId::DEFAULT,
-                    peering: None,
-                },
+                Ok(id) => rows::group_peer(id),
                 Err(_) => Peer::Cidr { block: block(peer) },
             };
-            let rule = SecurityGroupRule {
-                direction: way(direction),
-                traffic: traffic(what),
-                peer,
-                description: None,
-                tags: Tags::new(),
-            };
+            let rule = rows::rule(way(direction), traffic(what), peer);
             let number = id.digits().bits() * 1000 + i as u64;
             row.rules.insert(SecurityGroupRuleId::new(number), rule);
         }
@@ -231,10 +143,7 @@ impl Scene {
         let private_addresses = row
             .cidr
             .and_then(|c| c.nth(host))
-            .map(|a| PrivateAddress {
-                ip: as_v4(a),
-                public: None,
-            })
+            .map(|a| rows::private(as_v4(a)))
             .into_iter()
             .collect();
         let ipv6_addresses = row
@@ -244,23 +153,10 @@ impl Scene {
             .into_iter()
             .collect();
         self.put(NetworkInterface {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc: row.vpc,
-            subnet,
-            zone: zone(),
-            mac: Mac([2, 0, 0, 0, (bits >> 8) as u8, bits as u8]),
-            interface_type: InterfaceType::Interface,
-            description: String::new(),
             private_addresses,
             ipv6_addresses,
             groups: groups.to_vec(),
-            source_dest_check: true,
-            attachment: None,
-            requester_managed: false,
-            connection_tracking: ConnectionTracking::default(),
-            client_token: None,
-            tags: Tags::new(),
+            ..rows::network_interface(id, row.vpc, subnet)
         });
         id
     }
@@ -276,45 +172,8 @@ impl Scene {
     pub fn attach(&mut self, eni: EniId) -> InstanceId {
         let id = InstanceId::new(self.next());
         let mut row = self.eni_row(eni);
-        row.attachment = Some(Attachment {
-            id: AttachmentId::new(self.next()),
-            instance: id,
-            device_index: 0,
-            state: AttachmentState::Attached,
-            delete_on_termination: true,
-            attached: Timestamp(0),
-        });
-        let reservation = ReservationId::new(self.next());
-        self.put(Instance {
-            id,
-            owner: AccountId::DEFAULT,
-            reservation,
-            launch_index: 0,
-            vpc: row.vpc,
-            subnet: row.subnet,
-            zone: zone(),
-            state: InstanceState::Running,
-            state_reason: None,
-            transition_reason: String::new(),
-            auto_public: false,
-            metadata: Default::default(),
-            image: ImageId::new(1),
-            instance_type: "t3.micro".into(),
-            key_name: None,
-            launched: Timestamp(0),
-            boots: 1,
-            user_data: None,
-            user_data_run: UserDataRun::None,
-            disable_api_termination: false,
-            disable_api_stop: false,
-            shutdown_behavior: ShutdownBehavior::Stop,
-            iam_instance_profile: None,
-            ebs_optimized: false,
-            monitoring: false,
-            client_token: None,
-            terminated: None,
-            tags: Tags::new(),
-        });
+        row.attachment = Some(rows::attachment(AttachmentId::new(self.next()), id));
+        self.put(rows::instance(id, row.vpc, row.subnet));
         self.put(row);
         id
     }
@@ -339,17 +198,12 @@ impl Scene {
         let association = AddressAssociationId::new(self.next());
         let public = Ipv4Addr::new(192, 0, 2, self.host());
         let private = self.eni_row(eni).primary_ip().unwrap();
-        self.put(ElasticIp {
-            id: allocation,
-            owner: AccountId::DEFAULT,
-            public,
-            association: Some(elastic_ip::AddressAssociation {
-                id: association,
-                eni,
-                private,
-            }),
-            tags: Tags::new(),
-        });
+        let stands_for = elastic_ip::AddressAssociation {
+            id: association,
+            eni,
+            private,
+        };
+        self.put(rows::elastic_ip(allocation, public, Some(stands_for)));
         self.change_eni(eni, |row| {
             row.private_addresses[0].public = Some(PublicAddress {
                 ip: public,
@@ -362,13 +216,7 @@ impl Scene {
     /// An allocated Elastic IP that stands for nothing.
     pub fn idle_elastic(&mut self, public: &str) {
         let id = AllocationId::new(self.next());
-        self.put(ElasticIp {
-            id,
-            owner: AccountId::DEFAULT,
-            public: as_v4(ip(public)),
-            association: None,
-            tags: Tags::new(),
-        });
+        self.put(rows::elastic_ip(id, as_v4(ip(public)), None));
     }
 
     pub fn igw(&mut self, vpc: VpcIds) -> InternetGatewayId {
@@ -378,23 +226,12 @@ impl Scene {
     }
 
     pub fn put_igw(&mut self, id: InternetGatewayId, vpc: Option<VpcId>) -> Changed {
-        self.put(InternetGateway {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc,
-            tags: Tags::new(),
-        })
+        self.put(rows::internet_gateway(id, vpc))
     }
 
     pub fn eigw(&mut self, vpc: VpcIds) -> EgressOnlyGatewayId {
         let id = EgressOnlyGatewayId::new(self.next());
-        self.put(EgressOnlyInternetGateway {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc: vpc.id,
-            client_token: None,
-            tags: Tags::new(),
-        });
+        self.put(rows::egress_only_gateway(id, vpc.id));
         id
     }
 
@@ -402,38 +239,11 @@ impl Scene {
     pub fn nat(&mut self, subnet: SubnetId, connectivity: Connectivity) -> (NatGatewayId, EniId) {
         let id = NatGatewayId::new(self.next());
         let eni = self.bare_eni(subnet, &[]);
-        self.change_eni(eni, |row| {
-            row.interface_type = InterfaceType::NatGateway;
-            row.requester_managed = true;
-            row.source_dest_check = false;
-            row.ipv6_addresses.clear();
-        });
-        let public = match connectivity {
-            Connectivity::Public => Some(as_v4(self.elastic(eni))),
-            Connectivity::Private => None,
-        };
-        let row = self.eni_row(eni);
-        self.put(NatGateway {
-            id,
-            owner: AccountId::DEFAULT,
-            vpc: row.vpc,
-            subnet,
-            connectivity,
-            state: NatGatewayState::Available,
-            eni: Some(eni),
-            addresses: vec![NatGatewayAddress {
-                private: row.primary_ip().unwrap(),
-                public,
-                allocation: None,
-                association: None,
-                primary: true,
-            }],
-            created: Timestamp(0),
-            deleted: None,
-            failure: None,
-            client_token: None,
-            tags: Tags::new(),
-        });
+        self.put(rows::of_nat_gateway(self.eni_row(eni)));
+        if connectivity == Connectivity::Public {
+            self.elastic(eni);
+        }
+        self.put(rows::nat_gateway(id, &self.eni_row(eni)));
         (id, eni)
     }
 
