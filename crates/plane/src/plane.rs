@@ -1,9 +1,11 @@
 //! The handle by which the rest of the process speaks to the data plane.
 
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+
+use rustix::event::{EventfdFlags, eventfd};
 
 use atoll_fabric::{Fabric, Flows};
 use atoll_model::Delta;
@@ -12,10 +14,10 @@ use crate::counters::Counters;
 use crate::drops::DropRecord;
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
-use crate::fast::{Fast, FastCapacity};
+use crate::fast::{Fast, FastCapacity, Waiting};
 use crate::port::Attachment;
 use crate::sys::interface;
-use crate::worker::{Sockets, Worker};
+use crate::worker::{Groups, Shared, Sockets, Worker};
 
 /// How to start a plane.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,9 @@ impl PlaneConfig {
     };
 }
 
+/// Fewest frames of a thread's ring, where several threads share what a host has.
+const FEWEST_FRAMES: u32 = 60;
+
 /// What is known of flows, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowCounts {
@@ -59,9 +64,6 @@ pub struct FlowCounts {
     pub paths: usize,
 }
 
-/// Something for the engine's thread to do between two batches; what it returns tells whoever asked.
-pub(crate) type Task = Box<dyn FnOnce(&mut Engine) -> Box<dyn FnOnce()> + Send>;
-
 /// A running data plane; clones are handles to the same one. It ends with [`Plane::stop`] or its last handle.
 #[derive(Clone)]
 pub struct Plane {
@@ -69,10 +71,13 @@ pub struct Plane {
 }
 
 struct Inner {
-    /// `None` once stopped.
-    tasks: Mutex<Option<Sender<Task>>>,
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<Thread>>,
+}
+
+struct Thread {
     wake: Arc<OwnedFd>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    handle: JoinHandle<()>,
 }
 
 impl Plane {
@@ -84,58 +89,64 @@ impl Plane {
     /// [`PlaneError::Fast`] if the kernel is to take part and does not: start without then.
     pub fn start(config: PlaneConfig) -> Result<Plane, PlaneError> {
         let fast = config.fast.map(Fast::load).transpose()?;
-        let sockets = Sockets::open(config.ipv4_frames, config.ipv6_frames)?;
-        let wake = rustix::event::eventfd(
-            0,
-            rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC,
-        )
-        .map_err(|error| PlaneError::Socket {
-            what: "open an event descriptor",
-            source: error.into(),
-        })?;
-        let wake = Arc::new(wake);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "seed");
-        let (tasks, queue) = channel();
-        let worker_wake = Arc::clone(&wake);
-        let thread = std::thread::Builder::new()
-            .name("plane".into())
-            .spawn(move || Worker::new(sockets, worker_wake, queue, config.capacity, seed, fast).run())
-            .map_err(PlaneError::Thread)?;
-        Ok(Plane {
+        let shared = Arc::new(Shared::new(config.capacity, seed, fast));
+        let processors = shared.processors();
+        let each = |frames: u32| (frames / processors.len() as u32).max(FEWEST_FRAMES.min(frames));
+        let (ipv4, ipv6) = (each(config.ipv4_frames), each(config.ipv6_frames));
+        let mut groups = Groups::default();
+        let mut workers = Vec::new();
+        for processor in &processors {
+            let fanout = (processors.len() > 1).then_some(&mut groups);
+            let sockets = Sockets::open(ipv4, ipv6, fanout)?;
+            let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
+            let wake = eventfd(0, flags).map_err(|error| PlaneError::Socket {
+                what: "open an event descriptor",
+                source: error.into(),
+            })?;
+            workers.push(Worker {
+                sockets,
+                wake: Arc::new(wake),
+                shared: Arc::clone(&shared),
+                processor: *processor,
+            });
+        }
+        let plane = Plane {
             inner: Arc::new(Inner {
-                tasks: Mutex::new(Some(tasks)),
-                wake,
-                thread: Mutex::new(Some(thread)),
+                shared,
+                threads: Mutex::new(Vec::new()),
             }),
-        })
+        };
+        for worker in workers {
+            let wake = Arc::clone(&worker.wake);
+            let handle = std::thread::Builder::new()
+                .name("plane".into())
+                .spawn(move || worker.run())
+                .map_err(PlaneError::Thread)?;
+            plane.inner.threads().push(Thread { wake, handle });
+        }
+        Ok(plane)
     }
 
-    /// Does something on the engine's thread, between two batches of packets, and waits for it.
-    fn ask<R: Send + 'static>(
-        &self,
-        task: impl FnOnce(&mut Engine) -> R + Send + 'static,
-    ) -> Result<R, PlaneError> {
-        let (answer, answered) = sync_channel(1);
-        let task: Task = Box::new(move |engine| {
-            let result = task(engine);
-            Box::new(move || {
-                // Whoever asked may have gone; the task is done all the same.
-                let _ = answer.send(result);
-            })
-        });
-        match &*self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(tasks) => tasks.send(task).map_err(|_| PlaneError::Stopped)?,
-            None => return Err(PlaneError::Stopped),
+    /// Does something between two batches of packets; whoever asks finds it done in the kernel too.
+    fn ask<R>(&self, task: impl FnOnce(&mut Engine) -> R) -> Result<R, PlaneError> {
+        let mut core = self.inner.shared.lock();
+        if self.inner.shared.stopping.load(Ordering::Acquire) {
+            return Err(PlaneError::Stopped);
         }
-        self.inner.wake();
-        answered.recv().map_err(|_| PlaneError::Stopped)
+        core.read_counters();
+        let result = task(&mut core.engine);
+        // No packet led to what this put: nothing has to wait.
+        let mut waiting = Waiting::default();
+        core.follow(&mut waiting);
+        core.settle(&mut waiting, true);
+        Ok(result)
     }
 
     /// Takes a change of configuration in. When this returns, every packet that is read from then on meets it,
     /// those of established flows too.
     pub fn apply(&self, delta: &Delta) -> Result<(), PlaneError> {
-        let delta = delta.clone();
-        self.ask(move |engine| engine.apply(&delta))
+        self.ask(|engine| engine.apply(delta))
     }
 
     /// An interface of the fabric's namespace is a port from now on. A port that stood there, or for the same
@@ -188,11 +199,8 @@ impl Plane {
 
     /// Asks the rules and the state of flows that packets meet at this moment: a trace of what would happen now.
     /// Packets wait meanwhile, so the question should take microseconds.
-    pub fn with_state<R: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Fabric, &Flows) -> R + Send + 'static,
-    ) -> Result<R, PlaneError> {
-        self.ask(move |engine| question(&engine.fabric, &engine.flows))
+    pub fn with_state<R>(&self, question: impl FnOnce(&Fabric, &Flows) -> R) -> Result<R, PlaneError> {
+        self.ask(|engine| question(&engine.fabric, &engine.flows))
     }
 
     /// Stops forwarding and closes the sockets. Other handles then get [`PlaneError::Stopped`].
@@ -202,18 +210,22 @@ impl Plane {
 }
 
 impl Inner {
-    fn wake(&self) {
-        // A full counter wakes just as well.
-        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    fn threads(&self) -> MutexGuard<'_, Vec<Thread>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stop(&self) {
-        drop(self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.wake();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        self.shared.stopping.store(true, Ordering::Release);
+        let threads = std::mem::take(&mut *self.threads());
+        for thread in &threads {
+            // A full counter wakes just as well.
+            let _ = rustix::io::write(&*thread.wake, &1u64.to_ne_bytes());
         }
+        for thread in threads {
+            let _ = thread.handle.join();
+        }
+        // The links go with it: the kernel stops forwarding.
+        self.shared.lock().fast = None;
     }
 }
 

@@ -1,24 +1,135 @@
-//! The engine's thread: waits for frames and tasks, gives them to the engine, sends what it leaves.
+//! The engine's threads: they wait for frames, give them to the engine, send what it leaves.
 //!
-//! One thread: the frames of a flow stay in order.
+//! Where the kernel forwards what is known, there is one thread a processor, kept on it, that gets what was sent there
+//! (`PACKET_FANOUT_CPU`): waking one on another processor takes longer than everything else about a new flow. Where
+//! every packet comes up, there is one thread: copies of bulk data are better made beside the sender than on its own
+//! processor (`docs/decisions/0006`). Either way what one processor sends stays in order. The engine is one, behind a
+//! lock.
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use atoll_fabric::Fabric;
 use atoll_model::Timestamp;
 
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
-use crate::fast::{Changes, Fast};
-use crate::plane::Task;
-use crate::sys::ring::{EtherType, Ring};
+use crate::fast::{Changes, Fast, Waiting};
+use crate::sys::ring::{EtherType, Fanout, Ring};
 use crate::sys::sender::{Outgoing, Sender};
+
+/// What the threads share.
+pub(crate) struct Core {
+    pub engine: Engine,
+    /// The kernel's copy of what is kept, where there is one.
+    pub fast: Option<Fast>,
+    clock: Clock,
+    changes: Changes,
+    swept: Instant,
+}
+
+/// [`Core`] behind its lock.
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    pub stopping: AtomicBool,
+    /// Whether there is a thread a processor.
+    spread: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(capacity: Capacity, seed: u64, fast: Option<Fast>) -> Shared {
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let clock = Clock {
+            start: Timestamp(unix.as_millis() as u64),
+            since: Instant::now(),
+        };
+        let mut engine = Engine::new(Fabric::default(), capacity, seed, clock.start);
+        if fast.is_some() {
+            engine.watch();
+        }
+        Shared {
+            spread: fast.is_some(),
+            core: Mutex::new(Core {
+                engine,
+                fast,
+                clock,
+                changes: Changes::default(),
+                swept: Instant::now(),
+            }),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The processors that threads are to stay on.
+    pub(crate) fn processors(&self) -> Vec<Option<usize>> {
+        let allowed: Vec<usize> = match sched_getaffinity(None) {
+            Ok(allowed) => (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect(),
+            Err(_) => Vec::new(),
+        };
+        if self.spread && !allowed.is_empty() {
+            return allowed.into_iter().take(MOST_THREADS).map(Some).collect();
+        }
+        // The second: the first mostly has the interrupts. Moved about, the thread takes turns with the sender on the
+        // sender's own processor (0.69 of a bare pair's TCP; kept in one place 0.78: medians).
+        vec![allowed.get(1).copied()]
+    }
+}
+
+impl Core {
+    /// Carries over to the kernel what changed. New answers are left in `waiting`.
+    pub(crate) fn follow(&mut self, waiting: &mut Waiting) {
+        if let Some(fast) = &mut self.fast {
+            self.engine.take_changes(&mut self.changes);
+            let now = self.clock.now().0 as u32;
+            fast.follow(
+                &mut self.changes,
+                &self.engine.cache,
+                &self.engine.cells,
+                now,
+                waiting,
+            );
+        }
+    }
+
+    /// Gives the kernel the answers that wait, if no packet of their flows can wait any more.
+    pub(crate) fn settle(&mut self, waiting: &mut Waiting, quiet: bool) {
+        if let Some(fast) = &mut self.fast {
+            fast.settle(waiting, &self.engine.cache, quiet);
+        }
+    }
+
+    /// Brings the counters up to date.
+    pub(crate) fn read_counters(&mut self) {
+        if let Some(fast) = &self.fast {
+            self.engine.counters.kernel = Some(fast.counters());
+        }
+    }
+
+    fn sweep(&mut self) {
+        let passed = self.swept.elapsed();
+        if passed >= SWEEP {
+            // A thread that slept has more to go over.
+            let rounds = passed.div_duration_f32(SWEEP).min(10.0) as usize;
+            self.swept = Instant::now();
+            self.engine.sweep(self.clock.now(), SWEEP_BUDGET * rounds);
+        }
+    }
+}
+
+/// Most threads: more processors share them.
+const MOST_THREADS: usize = 8;
 
 /// The sockets: one a protocol for all ports together, so that a port costs nothing here.
 pub(crate) struct Sockets {
@@ -30,15 +141,32 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     /// Opens them in the calling thread's network namespace.
-    pub(crate) fn open(ipv4_frames: u32, ipv6_frames: u32) -> Result<Sockets, PlaneError> {
+    /// With `fanout` they share what comes in with others of the same groups.
+    pub(crate) fn open(
+        ipv4_frames: u32,
+        ipv6_frames: u32,
+        fanout: Option<&mut Groups>,
+    ) -> Result<Sockets, PlaneError> {
         let receive = |source: io::Error| PlaneError::Socket {
             what: "open a packet socket with its ring",
             source,
         };
+        let ipv4 = Ring::open(EtherType::Ipv4, ipv4_frames).map_err(receive)?;
+        let ipv6 = Ring::open(EtherType::Ipv6, ipv6_frames).map_err(receive)?;
+        let arp = Ring::open(EtherType::Arp, 512).map_err(receive)?;
+        if let Some(groups) = fanout {
+            for (ring, group) in [
+                (&ipv4, &mut groups.ipv4),
+                (&ipv6, &mut groups.ipv6),
+                (&arp, &mut groups.arp),
+            ] {
+                group.join(ring).map_err(receive)?;
+            }
+        }
         Ok(Sockets {
-            ipv4: Ring::open(EtherType::Ipv4, ipv4_frames).map_err(receive)?,
-            ipv6: Ring::open(EtherType::Ipv6, ipv6_frames).map_err(receive)?,
-            arp: Ring::open(EtherType::Arp, 512).map_err(receive)?,
+            ipv4,
+            ipv6,
+            arp,
             sender: Sender::open().map_err(|source| PlaneError::Socket {
                 what: "open a packet socket for sending",
                 source,
@@ -47,18 +175,12 @@ impl Sockets {
     }
 }
 
-/// The thread's state.
-pub(crate) struct Worker {
-    sockets: Sockets,
-    wake: Arc<OwnedFd>,
-    tasks: Receiver<Task>,
-    engine: Engine,
-    clock: Clock,
-    outbox: Outbox,
-    swept: Instant,
-    /// The kernel's copy of what is kept, where there is one.
-    fast: Option<Fast>,
-    changes: Changes,
+/// The groups of sockets that share what comes in.
+#[derive(Default)]
+pub(crate) struct Groups {
+    ipv4: Fanout,
+    ipv6: Fanout,
+    arp: Fanout,
 }
 
 /// Unix time that never goes back: the system's at the start, and the monotonic clock from there.
@@ -87,143 +209,113 @@ const IDLE: Timespec = Timespec {
 /// that; waking it costs the sender an interrupt to the other processor (0.61 of a bare pair's TCP without, 0.69 with: medians).
 const LINGER: Duration = Duration::from_micros(30);
 
-/// Keeps the calling thread on one processor: the second of those that it may use (the first mostly has the
-/// interrupts). Moved about, it takes turns with the sender on the sender's own processor (0.69 of a bare pair's TCP;
-/// kept in one place 0.76: medians). With one processor there is nothing to choose.
-fn stay_on_one_processor() {
-    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else {
-        return;
-    };
-    let second = (0..rustix::thread::CpuSet::MAX_CPU)
-        .filter(|cpu| allowed.is_set(*cpu))
-        .nth(1);
-    if let Some(cpu) = second {
-        let mut one = rustix::thread::CpuSet::new();
-        one.set(cpu);
-        // Refused, it is slower and no less right.
-        let _ = rustix::thread::sched_setaffinity(None, &one);
+/// A thread's state.
+pub(crate) struct Worker {
+    pub sockets: Sockets,
+    pub wake: Arc<OwnedFd>,
+    pub shared: Arc<Shared>,
+    /// The processor that it stays on, if there is a choice.
+    pub processor: Option<usize>,
+}
+
+/// What a thread keeps from one batch to the next.
+#[derive(Default)]
+struct Batch {
+    outbox: Outbox,
+    waiting: Waiting,
+    refused: u64,
+}
+
+/// Stops the plane when dropped.
+struct Ends(Arc<Shared>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.stopping.store(true, Ordering::Release);
     }
 }
 
 impl Worker {
-    pub(crate) fn new(
-        sockets: Sockets,
-        wake: Arc<OwnedFd>,
-        tasks: Receiver<Task>,
-        capacity: Capacity,
-        seed: u64,
-        fast: Option<Fast>,
-    ) -> Worker {
-        let unix = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let clock = Clock {
-            start: Timestamp(unix.as_millis() as u64),
-            since: Instant::now(),
-        };
-        let mut engine = Engine::new(Fabric::default(), capacity, seed, clock.start);
-        if fast.is_some() {
-            engine.watch();
-        }
-        Worker {
-            engine,
-            fast,
-            changes: Changes::default(),
-            sockets,
-            wake,
-            tasks,
-            clock,
-            outbox: Outbox::new(),
-            swept: Instant::now(),
-        }
-    }
-
-    /// Works until the last handle is gone.
+    /// Works until the plane stops.
     pub(crate) fn run(mut self) {
-        stay_on_one_processor();
-        loop {
-            loop {
-                match self.tasks.try_recv() {
-                    Ok(task) => {
-                        // The kernel counts what it lost until it is asked.
-                        self.read_counters();
-                        let answer = task(&mut self.engine);
-                        // Whoever asked finds it done in the kernel too.
-                        self.follow(false);
-                        answer();
-                    }
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return,
+        if let Some(processor) = self.processor {
+            let mut one = CpuSet::new();
+            one.set(processor);
+            // Refused, it is slower and no less right.
+            let _ = sched_setaffinity(None, &one);
+        }
+        // However it ends, the plane ends with it rather than with a part of its packets lost.
+        let _ends = Ends(Arc::clone(&self.shared));
+        let mut batch = Batch::default();
+        while !self.shared.stopping.load(Ordering::Acquire) {
+            let received = self.receive(&mut batch);
+            if received > 0 {
+                continue;
+            }
+            {
+                let mut core = self.shared.lock();
+                core.engine.counters.refused += std::mem::take(&mut batch.refused);
+                core.sweep();
+                core.follow(&mut batch.waiting);
+                core.settle(&mut batch.waiting, true);
+                let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
+                for ring in [ipv4, ipv6, arp] {
+                    // The kernel counts what it lost until it is asked.
+                    core.engine.counters.overrun += u64::from(ring.lost());
                 }
             }
-            let received = self.receive();
-            if self.swept.elapsed() >= SWEEP {
-                // A thread that slept has more to go over.
-                let rounds = self.swept.elapsed().div_duration_f32(SWEEP).min(10.0) as usize;
-                self.swept = Instant::now();
-                self.engine.sweep(self.clock.now(), SWEEP_BUDGET * rounds);
-            }
-            self.follow(received == 0);
-            if received == 0 && !self.linger() {
+            if self.shared.spread || !self.linger() {
                 self.wait();
             }
         }
     }
 
     /// Works one batch of each socket off. Returns how many frames there were.
-    fn receive(&mut self) -> usize {
+    fn receive(&mut self, batch: &mut Batch) -> usize {
         let Sockets {
             ipv4,
             ipv6,
             arp,
             sender,
         } = &mut self.sockets;
-        let (engine, outbox, clock) = (&mut self.engine, &mut self.outbox, &self.clock);
+        let (
+            shared,
+            Batch {
+                outbox,
+                waiting,
+                refused,
+            },
+        ) = (&self.shared, batch);
         let mut received = 0;
         for ring in [arp, ipv4, ipv6] {
-            received += ring.receive(|batch| {
+            received += ring.receive(|frames| {
                 outbox.clear();
-                engine.process(clock.now(), batch, outbox);
-                let mut frames = Vec::with_capacity(outbox.len());
+                {
+                    let mut core = shared.lock();
+                    let now = core.clock.now();
+                    core.engine.process(now, frames, outbox);
+                    core.sweep();
+                    core.follow(waiting);
+                }
+                let mut outgoing = Vec::with_capacity(outbox.len());
                 for send in &*outbox {
                     let (ifindex, data) = match send {
-                        Emission::Received { ifindex, index } => match batch.get(*index) {
+                        Emission::Received { ifindex, index } => match frames.get(*index) {
                             Some(received) => (*ifindex, &*received.data),
                             None => continue,
                         },
                         Emission::Made { ifindex, data } => (*ifindex, &data[..]),
                     };
-                    frames.push(Outgoing { ifindex, data });
+                    outgoing.push(Outgoing { ifindex, data });
                 }
-                engine.counters.refused += sender.send(&frames);
+                *refused += sender.send(&outgoing);
             });
         }
+        if received > 0 && !waiting.is_empty() {
+            let quiet = !self.sockets.ipv4.is_ready() && !self.sockets.ipv6.is_ready();
+            self.shared.lock().settle(waiting, quiet);
+        }
         received
-    }
-
-    /// Carries over to the kernel what changed; `quiet` when no packet waits to be read.
-    fn follow(&mut self, quiet: bool) {
-        if let Some(fast) = &mut self.fast {
-            self.engine.take_changes(&mut self.changes);
-            let now = self.clock.now().0 as u32;
-            fast.follow(
-                &mut self.changes,
-                &self.engine.cache,
-                &self.engine.cells,
-                now,
-                quiet,
-            );
-        }
-    }
-
-    fn read_counters(&mut self) {
-        if let Some(fast) = &self.fast {
-            self.engine.counters.kernel = Some(fast.counters());
-        }
-        let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
-        for ring in [ipv4, ipv6, arp] {
-            self.engine.counters.overrun += u64::from(ring.lost());
-        }
     }
 
     /// Looks for another frame a little longer before sleeping: being woken costs more than that.

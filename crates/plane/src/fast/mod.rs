@@ -11,14 +11,17 @@
 pub(crate) mod layout;
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{EbpfError, EbpfLoader};
 use hashbrown::HashMap as Map;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use atoll_fabric::{CellId, Cells};
 
@@ -105,6 +108,20 @@ pub(crate) struct Changes {
     pub ports: Vec<(u32, Option<PortSlot>)>,
 }
 
+/// Answers that wait until the packets that led to them are out, with the round in which they came. Each thread
+/// has its own, since each sends for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    keys: VecDeque<(Key, u32)>,
+    round: u32,
+}
+
+impl Waiting {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
 /// The program with its maps.
 pub(crate) struct Fast {
     program: ProgramFd,
@@ -116,9 +133,8 @@ pub(crate) struct Fast {
     ports: Array<MapData, u64>,
     counts: PerCpuArray<MapData, u64>,
     links: Map<u32, OwnedFd>,
-    /// Answers that wait until the packets that led to them are out, with the round in which they came.
-    waiting: VecDeque<(Key, u32)>,
-    round: u32,
+    /// Where the ports stand.
+    namespace: File,
     refused: u64,
 }
 
@@ -158,24 +174,20 @@ impl Fast {
             counts: PerCpuArray::try_from(take("counts")?)?,
             program,
             links: Map::new(),
-            waiting: VecDeque::new(),
-            round: 0,
+            namespace: namespace().map_err(FastError::Share)?,
             refused: 0,
         })
     }
 
-    /// Carries over what changed. `quiet` says that no packet waits to be read: a new answer is given to the kernel
-    /// only then, or after some rounds, so that no packet overtakes an earlier one of its flow that waits. What
-    /// ends answers is carried over at once.
+    /// Carries over what changed. What ends answers is carried over at once; new answers are left in `waiting`.
     pub(crate) fn follow(
         &mut self,
         changes: &mut Changes,
         cache: &FlowCache,
         cells: &Cells,
         now: u32,
-        quiet: bool,
+        waiting: &mut Waiting,
     ) {
-        self.round = self.round.wrapping_add(1);
         self.now.set_word(0, now);
         for cell in changes.cells.drain(..) {
             self.cells.set_word(cell.0 as usize, cells.generation(cell));
@@ -190,15 +202,22 @@ impl Fast {
         }
         for key in changes.keys.drain(..) {
             match cache.peek(&key) {
-                Some(_) => self.waiting.push_back((key, self.round)),
+                Some(_) => waiting.keys.push_back((key, waiting.round)),
                 None => self.remove(&key),
             }
         }
-        while let Some((key, since)) = self.waiting.front().copied() {
-            if !quiet && self.round.wrapping_sub(since) < PATIENCE {
+    }
+
+    /// Gives the kernel the answers that wait. To be called when the packets that led to them are out; `quiet` says
+    /// that no other packet waits to be read. Only then, or after some rounds, so that no packet overtakes an earlier
+    /// one of its flow that waits.
+    pub(crate) fn settle(&mut self, waiting: &mut Waiting, cache: &FlowCache, quiet: bool) {
+        waiting.round = waiting.round.wrapping_add(1);
+        while let Some((key, since)) = waiting.keys.front().copied() {
+            if !quiet && waiting.round.wrapping_sub(since) < PATIENCE {
                 break;
             }
-            self.waiting.pop_front();
+            waiting.keys.pop_front();
             match cache.peek(&key) {
                 Some(found) => self.put(&key, &found, cache),
                 None => self.remove(&key),
@@ -217,13 +236,30 @@ impl Fast {
             self.refused += 1;
             return;
         }
-        match attach_tcx(self.program.as_fd(), ifindex) {
+        match self.attach(ifindex) {
             Ok(link) => {
                 self.links.insert(ifindex, link);
             }
             // Its packets all go to the engine then.
             Err(_) => self.refused += 1,
         }
+    }
+
+    /// Attaches the program in the namespace where the ports stand, wherever the calling thread does.
+    fn attach(&self, ifindex: u32) -> io::Result<OwnedFd> {
+        let here = namespace()?;
+        let same = |a: &File, b: &File| io::Result::Ok(a.metadata()?.ino() == b.metadata()?.ino());
+        if same(&here, &self.namespace)? {
+            return attach_tcx(self.program.as_fd(), ifindex);
+        }
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(self.namespace.as_fd(), kind)?;
+                attach_tcx(self.program.as_fd(), ifindex)
+            });
+            there.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+        })
     }
 
     fn put(&mut self, key: &Key, found: &Found, cache: &FlowCache) {
@@ -287,6 +323,11 @@ impl Fast {
             ..KernelCounters::from(sums)
         }
     }
+}
+
+/// The calling thread's network namespace.
+fn namespace() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
 }
 
 /// Whether the kernel lets this process make a map of a kind that it never lets ordinary users make.

@@ -160,11 +160,11 @@ impl Ring {
             // shared with the kernel and only ever accessed atomically; with TP_STATUS_USER in it, the rest of
             // the frame's place belongs to us until we write TP_STATUS_KERNEL. The places of one batch do not
             // overlap, and `self` stays borrowed while the slices live.
+            let status = self.status(frame);
+            if status & libc::TP_STATUS_USER == 0 {
+                break;
+            }
             let received = unsafe {
-                let status = AtomicU32::from_ptr(frame.as_ptr().cast()).load(Ordering::Acquire);
-                if status & libc::TP_STATUS_USER == 0 {
-                    break;
-                }
                 let header = frame.cast::<libc::tpacket2_hdr>().read();
                 let address = frame
                     .add(libc::TPACKET_ALIGN(size_of::<libc::tpacket2_hdr>()))
@@ -201,10 +201,13 @@ impl Ring {
 
     /// Whether a frame lies there to be taken.
     pub(crate) fn is_ready(&self) -> bool {
+        self.status(self.frame_at(self.next)) & libc::TP_STATUS_USER != 0
+    }
+
+    /// Whose a frame's place is, and what is with the frame.
+    fn status(&self, frame: NonNull<u8>) -> u32 {
         // SAFETY: the status word of a frame inside the mapping, only ever accessed atomically.
-        let status =
-            unsafe { AtomicU32::from_ptr(self.frame_at(self.next).as_ptr().cast()).load(Ordering::Acquire) };
-        status & libc::TP_STATUS_USER != 0
+        unsafe { AtomicU32::from_ptr(frame.as_ptr().cast()).load(Ordering::Acquire) }
     }
 
     /// The place of a frame; `n` is below `frames`.
@@ -233,6 +236,52 @@ impl Ring {
             )
         };
         if failed == 0 { stats.tp_drops } else { 0 }
+    }
+}
+
+/// A group of sockets that share what comes in: each gets what was sent on its processor, counted in the order in which
+/// they joined.
+#[derive(Default)]
+pub(crate) struct Fanout {
+    /// Given by the kernel to the first that joins.
+    group: Option<u16>,
+}
+
+/// `PACKET_FANOUT_CPU`, and the wish for a group that nobody has.
+const FANOUT_CPU: u32 = 2;
+const FANOUT_UNIQUE: u32 = 0x2000;
+
+impl Fanout {
+    /// Adds a socket.
+    pub(crate) fn join(&mut self, ring: &Ring) -> io::Result<()> {
+        let (group, flags) = match self.group {
+            Some(group) => (u32::from(group), 0),
+            None => (0, FANOUT_UNIQUE),
+        };
+        set_option(
+            &ring.fd,
+            libc::PACKET_FANOUT,
+            &(group | (FANOUT_CPU | flags) << 16),
+        )?;
+        if self.group.is_none() {
+            let mut joined = 0u32;
+            let mut length = size_of::<u32>() as libc::socklen_t;
+            // SAFETY: the kernel writes at most `length` bytes into `joined`.
+            let failed = unsafe {
+                libc::getsockopt(
+                    ring.fd.as_raw_fd(),
+                    libc::SOL_PACKET,
+                    libc::PACKET_FANOUT,
+                    (&raw mut joined).cast(),
+                    &raw mut length,
+                )
+            };
+            if failed != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            self.group = Some(joined as u16);
+        }
+        Ok(())
     }
 }
 
