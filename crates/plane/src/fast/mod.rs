@@ -252,11 +252,11 @@ impl Fast {
         if same(&here, &self.namespace)? {
             return attach_tcx(self.program.as_fd(), ifindex);
         }
+        let (program, namespace) = (self.program.as_fd(), self.namespace.as_fd());
         std::thread::scope(|scope| {
-            let there = scope.spawn(|| {
-                let kind = Some(LinkNameSpaceType::Network);
-                move_into_link_name_space(self.namespace.as_fd(), kind)?;
-                attach_tcx(self.program.as_fd(), ifindex)
+            let there = scope.spawn(move || {
+                move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
+                attach_tcx(program, ifindex)
             });
             there.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
         })
