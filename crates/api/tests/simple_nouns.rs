@@ -74,7 +74,7 @@ fn tags_are_set_listed_by_filter_in_pages_and_taken_off() {
 #[test]
 fn any_image_id_is_described_and_says_what_it_stands_for() {
     let memory = Memory::new();
-    let built_in = run(&memory, "Action=DescribeImages&Owner.1=amazon").unwrap();
+    let built_in = run(&memory, "Action=DescribeImages&Owner.1=000000000000").unwrap();
     assert_eq!(elements(&built_in, "architecture"), ["x86_64", "arm64"]);
     let other = run(&memory, "Action=DescribeImages&ImageId.1=ami-12345678").unwrap();
     assert_eq!(elements(&other, "imageId"), ["ami-12345678"]);
@@ -92,6 +92,78 @@ fn any_image_id_is_described_and_says_what_it_stands_for() {
     );
     let wrong = run(&memory, "Action=DescribeImages&ImageId.1=ami-").unwrap_err();
     assert_eq!(wrong.code, "InvalidAMIID.Malformed");
+}
+
+#[test]
+fn the_names_that_configurations_look_for_are_found_and_stand_for_the_default_image() {
+    let memory = Memory::new();
+    let default = atoll_model::image::DEFAULT.id().to_string();
+    // Names and filters as the documentation of Terraform, Ansible, the CDK and AWS itself has them.
+    for (owner, name, architecture, found) in [
+        ("amazon", "al2023-ami-*-x86_64", "x86_64", 3),
+        ("amazon", "al2023-ami-2023.*-x86_64", "x86_64", 1),
+        ("amazon", "al2023-ami-2023*-kernel-6.1-arm64", "arm64", 1),
+        ("137112412989", "amzn2-ami-hvm-*-x86_64-gp2", "x86_64", 1),
+        ("amazon", "amzn2-ami-hvm-*-x86_64-ebs", "x86_64", 1),
+        ("amazon", "amzn2-ami-kernel-5.10-hvm-*-x86_64-gp2", "x86_64", 1),
+        ("amazon", "amzn-ami-vpc-nat-*", "x86_64", 1),
+        ("amazon", "amzn2-ami-ecs-hvm-*-x86_64-ebs", "x86_64", 1),
+        (
+            "099720109477",
+            "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-*",
+            "x86_64",
+            1,
+        ),
+        (
+            "099720109477",
+            "ubuntu/images/hvm-ssd/ubuntu-focal-20.04-amd64-server-*",
+            "x86_64",
+            1,
+        ),
+        (
+            "099720109477",
+            "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*",
+            "x86_64",
+            1,
+        ),
+        (
+            "099720109477",
+            "ubuntu/images/*ubuntu-noble-24.04-arm64-server-*",
+            "arm64",
+            1,
+        ),
+        ("136693071363", "debian-12-amd64-*", "x86_64", 1),
+        ("309956199498", "RHEL-9.?.0_HVM-*-x86_64-*", "x86_64", 1),
+        ("792107900819", "Rocky-9-EC2-Base-9.*.x86_64", "x86_64", 1),
+        ("568608671756", "fck-nat-al2023-*-arm64-ebs", "arm64", 1),
+        ("099720109477", "amzn2-ami-hvm-*-x86_64-gp2", "x86_64", 0),
+        ("self", "al2023-ami-*-x86_64", "x86_64", 0),
+        ("amazon", "Windows_Server-2022-English-Full-Base-*", "x86_64", 0),
+    ] {
+        let images = run(
+            &memory,
+            &format!(
+                "Action=DescribeImages&Owner.1={owner}&Filter.1.Name=name&Filter.1.Value.1={name}\
+                 &Filter.2.Name=virtualization-type&Filter.2.Value.1=hvm\
+                 &Filter.3.Name=root-device-type&Filter.3.Value.1=ebs\
+                 &Filter.4.Name=architecture&Filter.4.Value.1={architecture}\
+                 &Filter.5.Name=state&Filter.5.Value.1=available"
+            ),
+        )
+        .unwrap();
+        let ids = elements(&images, "imageId");
+        assert_eq!(ids.len(), found, "{name}: {images}");
+        for description in elements(&images, "description") {
+            assert!(
+                description.contains(&format!("stands for {default}")),
+                "{description}"
+            );
+        }
+        for id in ids {
+            let by_id = run(&memory, &format!("Action=DescribeImages&ImageId.1={id}")).unwrap();
+            assert_eq!(elements(&by_id, "architecture"), [architecture]);
+        }
+    }
 }
 
 #[test]

@@ -437,6 +437,11 @@ fn instances_are_launched_as_templates_and_clients_ask_and_shown_with_their_inte
     assert_eq!(elements(&launched, "amiLaunchIndex"), ["0", "1"]);
     assert_eq!(elements(&launched, "reservationId").len(), 1);
     assert_eq!(elements(&launched, "publicIp").len(), 4);
+    // What t3.small has; a root, but no volume that could be described.
+    assert_eq!(elements(&launched, "coreCount"), ["1", "1"]);
+    assert_eq!(elements(&launched, "threadsPerCore"), ["2", "2"]);
+    assert_eq!(elements(&launched, "rootDeviceName"), ["/dev/xvda", "/dev/xvda"]);
+    assert_eq!(elements(&launched, "volumeId").len(), 0);
     lab.observe(&ids[0], InstanceState::Running);
     let by = |name: &str, value: &str| {
         lab.all(
@@ -542,6 +547,22 @@ fn what_a_launch_cannot_do_is_refused_by_name() {
         ),
         ("&ImageId=ami-12345678&Colour=red", "UnknownParameter"),
         (
+            "&ImageId=ami-12345678&BlockDeviceMapping.1.DeviceName=/dev/sdf&BlockDeviceMapping.1.Ebs.VolumeSize=8",
+            "UnsupportedOperation",
+        ),
+        (
+            "&ImageId=ami-12345678&BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.SnapshotId=snap-1",
+            "UnsupportedOperation",
+        ),
+        (
+            "&ImageId=ami-12345678&InstanceType=m5.xlarge&CpuOptions.CoreCount=1&CpuOptions.ThreadsPerCore=2",
+            "UnsupportedOperation",
+        ),
+        (
+            "&ImageId=ami-12345678&CpuOptions.AmdSevSnp=enabled",
+            "UnsupportedOperation",
+        ),
+        (
             "&ImageId=ami-12345678&NetworkInterface.1.DeviceIndex=0",
             "InvalidParameterCombination",
         ),
@@ -556,6 +577,14 @@ fn what_a_launch_cannot_do_is_refused_by_name() {
     assert_eq!(
         lab.refused(&format!("{launch}&ImageId=ami-12345678&DryRun=true")),
         "DryRunOperation"
+    );
+    assert_eq!(
+        lab.refused(&format!(
+            "{launch}&ImageId=ami-12345678&InstanceType=m5.xlarge&CpuOptions.CoreCount=2&CpuOptions.ThreadsPerCore=2\
+             &BlockDeviceMapping.1.DeviceName=/dev/sdb&BlockDeviceMapping.1.NoDevice=&DryRun=true"
+        )),
+        "DryRunOperation",
+        "what the type has anyway, and no device"
     );
     let by_parameter = "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
     lab.ok(&format!("{launch}&ImageId={by_parameter}"));

@@ -19,6 +19,28 @@ pub struct InstanceType {
     pub architecture: &'static str,
 }
 
+impl InstanceType {
+    /// Its family, such as `t3`.
+    pub fn family(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
+    /// Threads of each of its cores; shown, not enforced.
+    pub fn threads_per_core(&self) -> u32 {
+        let single = matches!(self.family(), "t1" | "t2" | "m1" | "m2" | "c1");
+        if single || self.architecture == "arm64" || self.vcpus < 2 {
+            1
+        } else {
+            2
+        }
+    }
+
+    /// Its cores; shown, not enforced.
+    pub fn cores(&self) -> u32 {
+        self.vcpus / self.threads_per_core()
+    }
+}
+
 const fn x86(name: &'static str, vcpus: u32, memory_mib: u32, enis: u8, v4: u8) -> InstanceType {
     InstanceType {
         name,

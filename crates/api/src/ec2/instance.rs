@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use atoll_model::image::IMAGES;
+use atoll_model::image;
 use atoll_model::{Instance, InstanceId, InstanceState, NetworkInterface};
 use atoll_region::Region;
 use atoll_region::instance::{self, StateChange};
@@ -261,16 +261,16 @@ async fn get_console_output(
     })
 }
 
-/// What stands before the console of an instance whose image is not one of the built-in ones.
+/// What stands before the console of an instance whose image is not one of Atoll's own.
 fn image_note(instance: &Instance) -> String {
-    if IMAGES.iter().any(|image| image.id() == instance.image) {
+    if image::own(instance.image).is_some() {
         return String::new();
     }
     format!(
         "[atoll] {} is not an image here; {} ({}) runs in its place.\n",
         instance.image,
-        atoll_model::image::DEFAULT.id(),
-        atoll_model::image::DEFAULT.name
+        image::DEFAULT.id(),
+        image::DEFAULT.name
     )
 }
 

@@ -10,6 +10,7 @@ use atoll_shapes::ec2::{
 
 use super::instance::interfaces;
 use super::instance_launch::{shutdown_behavior, user_data};
+use super::instance_shape::image_of;
 use super::network_interface::group_identifiers;
 use crate::wire::{flag, id, ids, text};
 use crate::{ApiError, Call, dispatch::Table};
@@ -179,10 +180,12 @@ async fn describe_instance_attribute(
         }
         "enaSupport" => answer.ena_support = flag(true),
         "enclaveOptions" => answer.enclave_options = Some(EnclaveOptions { enabled: Some(false) }),
-        // A sandbox has no kernel, disk or product code of its own.
+        // A sandbox has no kernel, volume or product code of its own.
         "kernel" => answer.kernel_id = nothing(),
         "ramdisk" => answer.ramdisk_id = nothing(),
-        "rootDeviceName" => answer.root_device_name = nothing(),
+        "rootDeviceName" => {
+            answer.root_device_name = text(image_of(&instance).publisher.root_device.to_owned());
+        }
         "sriovNetSupport" => answer.sriov_net_support = nothing(),
         "blockDeviceMapping" | "productCodes" => {}
         other => return Err(unknown(other)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use atoll_model::instance::ShutdownBehavior;
+use atoll_model::instance_type;
 use atoll_model::{EniId, ImageId, SecurityGroupId, SubnetId, Tags, ZoneName};
 use atoll_region::instance::launch::{LaunchInterface, LaunchInterfaceKind, LaunchNew, RunInstances};
 use atoll_region::security_group::GroupRef;
@@ -55,6 +56,7 @@ pub(super) fn operations(table: &mut Table) {
             "ClientToken",
             // What follows is shown again where EC2 shows it, and changes nothing: a sandbox has no disk, CPU, key or
             // role of its own. Templates and clients name these everywhere, and without them the network is the same.
+            // What would be missed in the instance (see `not_in_effect`) is refused.
             "KeyName",
             "IamInstanceProfile",
             "Monitoring",
@@ -189,6 +191,39 @@ fn not_in_effect(request: &RunInstancesRequest) -> Result<(), ApiError> {
             .is_some_and(|kind| kind != "ip-name")
     {
         return refuse("PrivateDnsNameOptions.HostnameType with another value than ip-name");
+    }
+    for mapping in &request.block_device_mappings {
+        let name = crate::error::shortened(mapping.device_name.as_deref().unwrap_or_default());
+        let is_root = matches!(&*name, "/dev/xvda" | "/dev/sda1" | "/dev/sda" | "xvda" | "sda1");
+        let from_snapshot = mapping.ebs.as_ref().is_some_and(|ebs| ebs.snapshot_id.is_some());
+        if mapping.no_device.is_none() && (!is_root || from_snapshot || mapping.virtual_name.is_some()) {
+            return refuse(&format!(
+                "BlockDeviceMapping {name}, a volume beside the root or one from a snapshot,"
+            ));
+        }
+    }
+    if let Some(options) = &request.cpu_options {
+        let name = request.instance_type.as_deref().unwrap_or(instance_type::DEFAULT);
+        // An unknown type is refused by itself.
+        let differs = instance_type::find(name).is_some_and(|kind| {
+            let other =
+                |asked: Option<i32>, is: u32| asked.is_some_and(|asked| i64::from(asked) != i64::from(is));
+            other(options.core_count, kind.cores())
+                || other(options.threads_per_core, kind.threads_per_core())
+        });
+        if differs {
+            return refuse(&format!(
+                "CpuOptions with other numbers than those of the type {name}"
+            ));
+        }
+        for (name, asked) in [
+            ("AmdSevSnp", &options.amd_sev_snp),
+            ("NestedVirtualization", &options.nested_virtualization),
+        ] {
+            if asked.as_deref().is_some_and(|asked| asked != "disabled") {
+                return refuse(&format!("CpuOptions.{name}"));
+            }
+        }
     }
     match request.placement.as_ref().and_then(|p| p.tenancy.as_deref()) {
         // A host of one's own is what an instance has here anyway.

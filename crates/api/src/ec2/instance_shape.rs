@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use atoll_model::image::DEFAULT;
+use atoll_model::image::{self, DEFAULT, Image};
+use atoll_model::instance_type;
 use atoll_model::network_interface::PrivateAddress;
 use atoll_model::{Instance, InstanceState, NetworkInterface, Tags};
 use atoll_region::Region;
 use atoll_region::network_interface::status;
 use atoll_shapes::ec2::{
-    self, ConnectionTrackingSpecificationResponse, IamInstanceProfile, InstanceIpv6Address,
+    self, ConnectionTrackingSpecificationResponse, CpuOptions, IamInstanceProfile, InstanceIpv6Address,
     InstanceNetworkInterface, InstanceNetworkInterfaceAssociation, InstanceNetworkInterfaceAttachment,
     InstancePrivateIpAddress, Monitoring, Placement, Reservation, StateReason,
 };
@@ -53,7 +54,7 @@ pub(super) fn filters(region: &Region) -> Filters<'_, Item> {
     let none = |_: &Item| None::<&str>;
     let of_instance = Filters::tagged(tags)
         .maybe("affinity", none)
-        .one("architecture", |item| architecture(&item.instance))
+        .one("architecture", |item| image_of(&item.instance).architecture)
         .one("availability-zone", |item| item.instance.zone)
         .one("availability-zone-id", |item| item.instance.zone.zone_id())
         .maybe("client-token", |item| {
@@ -121,8 +122,10 @@ pub(super) fn filters(region: &Region) -> Filters<'_, Item> {
         .one("reason", |item| item.instance.transition_reason.clone())
         .maybe("requester-id", none)
         .one("reservation-id", |item| item.instance.reservation)
-        .maybe("root-device-name", none)
-        .one("root-device-type", |_| "instance-store")
+        .one("root-device-name", |item| {
+            image_of(&item.instance).publisher.root_device
+        })
+        .one("root-device-type", |_| "ebs")
         .maybe("source-dest-check", |item| {
             item.primary().map(|eni| eni.source_dest_check)
         })
@@ -274,12 +277,19 @@ fn placed(instance: &Instance) -> bool {
     instance.state != InstanceState::Terminated
 }
 
-fn architecture(instance: &Instance) -> &'static str {
-    atoll_model::image::IMAGES
-        .iter()
-        .find(|image| image.id() == instance.image)
-        .unwrap_or(&DEFAULT)
-        .architecture
+/// What describes its image; of an id that is not listed, the default one's.
+pub(super) fn image_of(instance: &Instance) -> Image {
+    image::find(instance.image).unwrap_or(DEFAULT)
+}
+
+/// Its type's cores and threads a core, which are all that a launch may ask for.
+fn cpu_options(instance: &Instance) -> Option<CpuOptions> {
+    let kind = instance_type::find(&instance.instance_type)?;
+    Some(CpuOptions {
+        core_count: i32::try_from(kind.cores()).ok(),
+        threads_per_core: i32::try_from(kind.threads_per_core()).ok(),
+        ..Default::default()
+    })
 }
 
 fn monitoring(instance: &Instance) -> &'static str {
@@ -381,8 +391,11 @@ fn shape(region: &Region, item: &Item) -> ec2::Instance {
         monitoring: Some(Monitoring {
             state: Some(monitoring(instance).into()),
         }),
-        architecture: Some(architecture(instance).into()),
-        root_device_type: Some("instance-store".into()),
+        architecture: Some(image_of(instance).architecture.into()),
+        // As its image has it; no volume is shown, since there is none to be described.
+        root_device_type: Some("ebs".into()),
+        root_device_name: Some(image_of(instance).publisher.root_device.into()),
+        cpu_options: cpu_options(instance),
         virtualization_type: Some("hvm".into()),
         hypervisor: Some("xen".into()),
         platform_details: Some("Linux/UNIX".into()),

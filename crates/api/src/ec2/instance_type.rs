@@ -36,9 +36,13 @@ async fn describe_instance_types(
         .one("network-info.ipv6-supported", |kind| kind.ipv6_per_interface > 0)
         .one("network-info.maximum-network-interfaces", |kind| kind.interfaces)
         .one("processor-info.supported-architecture", |kind| kind.architecture)
-        .one("supported-root-device-type", |_| "instance-store")
+        .one("supported-root-device-type", |_| "ebs")
         .one("supported-usage-class", |_| "on-demand")
         .one("supported-virtualization-type", |_| "hvm")
+        .one("vcpu-info.default-cores", |kind| kind.cores())
+        .one("vcpu-info.default-threads-per-core", |kind| {
+            kind.threads_per_core()
+        })
         .one("vcpu-info.default-vcpus", |kind| kind.vcpus)
         .parse(&request.filters)?;
     if request.max_results.is_some() && !request.instance_types.is_empty() {
@@ -82,20 +86,16 @@ async fn describe_instance_types(
     })
 }
 
-fn family(kind: &InstanceType) -> &str {
-    kind.name.split('.').next().unwrap_or_default()
-}
-
 /// No type earns CPU credits here; where this says otherwise, Terraform goes on to ask for an instance's credits
 /// and gives up when there are none to tell.
 const BURSTABLE: bool = false;
 
 fn is_current(kind: &InstanceType) -> bool {
-    !matches!(family(kind), "t1" | "m1" | "m2" | "m3" | "c1" | "c3" | "r3")
+    !matches!(kind.family(), "t1" | "m1" | "m2" | "m3" | "c1" | "c3" | "r3")
 }
 
 fn hypervisor(kind: &InstanceType) -> &'static str {
-    if !is_current(kind) || matches!(family(kind), "t2" | "m4" | "c4" | "r4") {
+    if !is_current(kind) || matches!(kind.family(), "t2" | "m4" | "c4" | "r4") {
         "xen"
     } else {
         "nitro"
@@ -108,7 +108,7 @@ fn shape(kind: &InstanceType) -> InstanceTypeInfo {
         instance_type: Some(kind.name.to_owned()),
         current_generation: Some(is_current(kind)),
         supported_usage_classes: vec!["on-demand".to_owned()],
-        supported_root_device_types: vec!["instance-store".to_owned()],
+        supported_root_device_types: vec!["ebs".to_owned()],
         supported_virtualization_types: vec!["hvm".to_owned()],
         bare_metal: Some(false),
         hypervisor: Some(hypervisor(kind).to_owned()),
@@ -118,6 +118,8 @@ fn shape(kind: &InstanceType) -> InstanceTypeInfo {
         }),
         vcpu_info: Some(VCpuInfo {
             default_vcpus: number(kind.vcpus),
+            default_cores: number(kind.cores()),
+            default_threads_per_core: number(kind.threads_per_core()),
             ..Default::default()
         }),
         memory_info: Some(MemoryInfo {

@@ -196,8 +196,7 @@ impl Life for InstanceLife {
             }
             .apply(make.tx)?;
         }
-        let known = atoll_model::image::IMAGES.iter().any(|known| known.id() == image);
-        let note = (!known).then(|| {
+        let note = atoll_model::image::own(image).is_none().then(|| {
             format!(
                 "{image} is not one of the images here; the default one, {}, is run",
                 atoll_model::image::DEFAULT.id()
