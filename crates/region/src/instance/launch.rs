@@ -16,6 +16,8 @@ use crate::error::Error;
 use crate::idempotency::{self, Repeated};
 use crate::network_interface::{self, NewInterface, attachment};
 use crate::security_group::GroupRef;
+use crate::state::Region;
+use crate::subnet;
 use crate::tag;
 use crate::transaction::{Command, Transaction};
 
@@ -271,6 +273,18 @@ impl Command for RunInstances {
                 Err(error) if is_for_want(&error) && instances.len() as u64 >= u64::from(self.min_count) => {
                     break;
                 }
+                Err(error) if error.code == "InsufficientFreeAddressesInSubnet" && self.min_count > 1 => {
+                    let subnet = fullest(tx.region(), &interfaces).unwrap_or(primary.id);
+                    return Err(Error::new(
+                        error.code,
+                        format!(
+                            "The subnet '{subnet}' does not have enough free addresses to satisfy the request for {} \
+                             instances: there is room for {}.",
+                            self.min_count,
+                            instances.len()
+                        ),
+                    ));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -279,6 +293,18 @@ impl Command for RunInstances {
             instances,
         })
     }
+}
+
+/// Of the subnets that new interfaces are asked for in, the one with the fewest free addresses.
+fn fullest(region: &Region, interfaces: &[LaunchInterface]) -> Option<SubnetId> {
+    let of = |interface: &LaunchInterface| match &interface.interface {
+        LaunchInterfaceKind::New(new) => region.get::<Subnet>(new.subnet?),
+        LaunchInterfaceKind::Existing(_) => None,
+    };
+    let subnets = interfaces.iter().filter_map(of);
+    subnets
+        .min_by_key(|row| subnet::available_ips(region, row))
+        .map(|row| row.id)
 }
 
 fn is_for_want(error: &Error) -> bool {

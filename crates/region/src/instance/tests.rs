@@ -164,7 +164,17 @@ fn as_many_are_launched_as_there_is_room_for_but_not_less_than_the_minimum() {
         max_count,
         ..launch(subnet)
     };
-    assert_eq!(lab.refused(many(12, 12)), "InsufficientFreeAddressesInSubnet");
+    let too_many = lab.try_run(many(12, 13)).unwrap_err();
+    assert_eq!(
+        (too_many.code, too_many.message),
+        (
+            "InsufficientFreeAddressesInSubnet",
+            format!(
+                "The subnet '{subnet}' does not have enough free addresses to satisfy the request for 12 instances: there is \
+                 room for 11."
+            )
+        )
+    );
     assert_eq!(lab.refused(many(0, 1)), "InvalidParameterValue");
     assert_eq!(lab.refused(many(2, 1)), "InvalidParameterCombination");
     let made = lab.run(many(1, 20));
