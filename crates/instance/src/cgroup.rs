@@ -9,6 +9,7 @@ use crate::{Error, Result, error::Trying, frame, sys};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -194,9 +195,10 @@ impl Region {
 pub(crate) struct InstanceCgroup(OwnedFd);
 
 impl InstanceCgroup {
-    /// From the number at which the holder left it.
-    pub(crate) fn inherited(number: i32) -> Result<Self> {
-        sys::inherited(number).map(Self)
+    /// From the number at which the holder left it, as the shim's argument says it.
+    pub(crate) fn inherited(number: &OsString) -> Result<Self> {
+        let number = number.to_str().and_then(|number| number.parse().ok());
+        sys::inherited(number.ok_or("not a number").trying("take over the cgroup")?).map(Self)
     }
 
     /// Moves this process into it; what it starts from then on is in it too.

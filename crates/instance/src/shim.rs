@@ -3,6 +3,7 @@
 //! If it is killed, bubblewrap and everything inside end with it, and the holder sees its socket close. Everything worth keeping is in the
 //! state directory before it is told to anybody.
 mod guests;
+mod memory;
 mod ports;
 
 use crate::cgroup::InstanceCgroup;
@@ -138,12 +139,7 @@ enum Token {
 impl Shim {
     fn open(cgroup: Option<&OsString>) -> Result<Self> {
         let listener = UnixListener::from(sys::inherited(LISTENER)?);
-        let cgroup = cgroup
-            .map(|number| {
-                let number = number.to_str().and_then(|number| number.parse().ok());
-                InstanceCgroup::inherited(number.ok_or("not a number").trying("take over the cgroup")?)
-            })
-            .transpose()?;
+        let cgroup = cgroup.map(InstanceCgroup::inherited).transpose()?;
         listener
             .set_nonblocking(true)
             .trying("set a socket non-blocking")?;
@@ -422,16 +418,6 @@ impl Shim {
                 Some(InstanceState::Exited { reason })
             }
         }
-    }
-
-    /// What to say if it was the bound of its memory that ended it.
-    fn out_of_memory(&self) -> Option<String> {
-        (self.cgroup.as_ref()?.memory_kills() > self.memory_kills).then(|| {
-            format!(
-                "it used more memory than it has ({} MiB, unless the host has less) and was ended",
-                self.stored.spec.resources.memory_mib
-            )
-        })
     }
 
     fn finish(&mut self, state: InstanceState) -> Result<()> {
