@@ -25,7 +25,7 @@ test: lint
 bench: build
 	@scripts/setup --bench
 	cargo bench --locked --workspace
-	bench/run
+	bench/run --svg target/bench.svg --json target/bench.json
 
 install: setup
 	cargo install --locked --path crates/cli

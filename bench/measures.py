@@ -113,25 +113,30 @@ def figure(measure, key):
     return next(f for what in MEASURES if what.name == measure for f in what.figures if f.key == key)
 
 
-def measure(what, path, seconds, load):
-    """Takes one measurement on a path; gives back the figures by key, and all else that the tool said."""
+def measure(what, path, seconds, load, before=()):
+    """Takes one measurement on a path; gives back the figures by key, and all else that the tool said.
+
+    `load` is the load generator, `before` what stands before each command.
+    """
     deadline = seconds + 30
     if path.more_flows:
         path.client.run(load, "flows", path.address, "--count", str(path.more_flows), deadline=60)
     if what.words[0] == "iperf3":
-        said = path.client.run("iperf3", "-c", path.address, "-t", str(seconds), "-J", *what.words[1:], deadline=deadline)
+        said = path.client.run(
+            *before, "iperf3", "-c", path.address, "-t", str(seconds), "-J", *what.words[1:], deadline=deadline
+        )
         end = json.loads(said)["end"]
         return {
             what.name: end["sum_received"]["bits_per_second"] / 1e9,
             "retransmits": end["sum_sent"].get("retransmits"),
         }
     command, *options = what.words
-    said = path.client.run(load, command, path.address, "--seconds", str(seconds), *options, deadline=deadline)
+    said = path.client.run(*before, load, command, path.address, "--seconds", str(seconds), *options, deadline=deadline)
     return json.loads(said)
 
 
-def serve(space, load):
+def serve(space, load, before=()):
     """Starts what answers all measures in a space."""
-    space.start([load, "serve"], ready="ready")
-    space.start(["iperf3", "-s", "-p", str(IPERF_PORT)])
+    space.start([*before, load, "serve"], ready="ready")
+    space.start([*before, "iperf3", "-s", "-p", str(IPERF_PORT)])
     space.listens(IPERF_PORT)

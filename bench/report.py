@@ -57,11 +57,14 @@ def wanted(results, stream=sys.stdout):
         if path != path_before:
             print(f"  {path}: {results.paths[path]}", file=stream)
             path_before = path
-        met = want.met(seen)
+        median, least, most = seen
+        met = want.met(median)
         missed += not met
         mark = colour("32", "met   ") if met else colour("31", "missed")
         sign = "≥" if want.least else "≤"
         about = figure_of(want.measure, want.figure).about
-        print(f"    {mark}  {seen:5.2f}  {sign} {want.ratio:5.3f} of {want.against:<14} {about}", file=stream)
+        other = f"of {want.against}" if want.against else ""
+        spread = f"{least:.2f} to {most:.2f}"
+        print(f"    {mark}  {median:5.2f} {spread:>14}  {sign} {want.ratio:5.3f} {other:<16} {about}", file=stream)
     print(f"  {len(verdicts) - missed} of {len(verdicts)} met", file=stream)
     return missed

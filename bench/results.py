@@ -27,14 +27,21 @@ class Results:
         values = list(self.values(path, measure, key).values())
         return (statistics.median(values), min(values), max(values)) if values else None
 
-    def ratio(self, path, against, measure, key):
-        """A figure against another path's: each run's ratio, and the median of these.
+    def ratios(self, path, against, measure, key):
+        """A figure against another path's: (median, least, most) of each run's ratio, or nothing.
 
-        A machine's speed changes from run to run, but less within one.
+        A machine's speed changes from run to run, but less within one. Against no path it is the figure itself.
         """
+        if against is None:
+            return self.summary(path, measure, key)
         ours, theirs = self.values(path, measure, key), self.values(against, measure, key)
         ratios = [ours[run] / theirs[run] for run in ours if theirs.get(run)]
-        return statistics.median(ratios) if ratios else None
+        return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
+
+    def ratio(self, path, against, measure, key):
+        """The median alone."""
+        ratios = self.ratios(path, against, measure, key)
+        return ratios and ratios[0]
 
     def figures(self):
         """(measure, figure) of all that was measured, in order."""
@@ -44,12 +51,12 @@ class Results:
                     yield measure, figure
 
     def verdicts(self):
-        """(path, want, ratio) of what is wanted, where it could be measured."""
+        """(path, want, (median, least, most) of the ratios) of what is wanted, where it could be measured."""
         for path in self.paths:
             for want in wants(path):
-                ratio = self.ratio(path, want.against, want.measure, want.figure)
-                if ratio is not None:
-                    yield path, want, ratio
+                ratios = self.ratios(path, want.against, want.measure, want.figure)
+                if ratios:
+                    yield path, want, ratios
 
     def json(self):
         return {
@@ -80,10 +87,12 @@ class Results:
                     "figure": want.figure,
                     "against": want.against,
                     "least" if want.least else "most": want.ratio,
-                    "ratio": ratio,
-                    "met": want.met(ratio),
+                    "ratio": ratios[0],
+                    "ratio_least": ratios[1],
+                    "ratio_most": ratios[2],
+                    "met": want.met(ratios[0]),
                 }
-                for path, want, ratio in self.verdicts()
+                for path, want, ratios in self.verdicts()
             ],
             "failures": self.failures,
         }

@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 
 ROOT = os.geteuid() == 0
@@ -48,10 +49,19 @@ def needs(*tools):
 
 
 class Processes:
-    """What was started and must end, in the opposite order."""
+    """What was started and must end, in the opposite order, and its files."""
 
     def __init__(self):
         self.running = []
+        self.directories = []
+
+    def directory(self):
+        """A directory for their files, that goes when they have ended. Its path is short, as Unix sockets want it."""
+        made = tempfile.mkdtemp(prefix="atoll-bench-")
+        self.directories.append(made)
+        # Should this program be killed, somebody else takes it away.
+        self.start(["sh", "-c", 'cat; rm -rf "$0"', made])
+        return pathlib.Path(made)
 
     def start(self, words, ready=None, **more):
         """Starts a process in a session of its own, so that Ctrl-C reaches this program alone.
@@ -91,6 +101,8 @@ class Processes:
     def close(self):
         for process in reversed(list(self.running)):
             self.end(process)
+        while self.directories:
+            shutil.rmtree(self.directories.pop(), ignore_errors=True)
 
 
 class Space:

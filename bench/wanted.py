@@ -8,11 +8,11 @@ from space import ROOT
 
 @dataclasses.dataclass(frozen=True)
 class Want:
-    """A figure of a measure against another path's: at least or at most `ratio`."""
+    """A figure of a measure against another path's, or itself: at least or at most `ratio`."""
 
     measure: str
     figure: str
-    against: str
+    against: str | None
     ratio: float
 
     @property
@@ -45,6 +45,8 @@ USERSPACE = [
     Want("tcp-1", "tcp-1", "veth", 0.85 if ROOT else 0.3),
     *([Want("connections-rst", "per_second", "veth", 0.45)] if ROOT else []),
 ]
+# At a rate that it can carry, a plane loses nothing.
+LOSSLESS = Want("udp-paced", "lost_part", None, 0.0)
 # Translation, rules, routes and flows may cost as much.
 SHARE = 0.05
 
@@ -55,6 +57,7 @@ def wants(path):
     if plane not in ("ebpf", "userspace"):
         return
     table = EBPF if plane == "ebpf" else USERSPACE
+    yield LOSSLESS
     if way in ("same", "routed"):
         yield from table
     elif way in ("nat", "internet") and plane == "ebpf":

@@ -19,7 +19,7 @@ class Daemon:
 
     def __init__(self, processes, binary, plane):
         self.processes, self.binary, self.plane = processes, str(binary), plane
-        self.spaces, self.daemon, self.addresses = {}, None, {}
+        self.spaces, self.daemon, self.guard, self.addresses = {}, None, None, {}
         if not pathlib.Path(binary).exists():
             raise Skip(f"{binary} is not there (make build)")
         # Short: paths of Unix sockets are bounded.
@@ -50,6 +50,15 @@ class Daemon:
                 stderr=log,
                 start_new_session=True,
             )
+        # Should this program be killed, its pipe closes, and somebody else takes the daemon and its instances away.
+        self.guard = subprocess.Popen(
+            ["sh", "-c", 'cat; "$0" down --all; rm -rf "$1"', self.binary, self.directory.name],
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         end = time.monotonic() + 30
         while True:
             if self.daemon.poll() is not None:
@@ -95,6 +104,11 @@ class Daemon:
     def close(self):
         for space in self.spaces.values():
             space.close()
+        if self.guard:
+            self.guard.kill()
+            self.guard.wait()
+            # Its `cat` ends with the pipe.
+            self.guard.stdin.close()
         if self.daemon is not None:
             try:
                 if self.daemon.poll() is None:
@@ -118,9 +132,6 @@ class AtollPath:
         self.name, self.about, self.more_flows = name, about, more_flows
         self.client, self.server = daemon.space(client), daemon.space(server)
         self.address = daemon.addresses.get(server, INTERNET)
-
-    def close(self):
-        """The daemon ends all of them."""
 
 
 # (name, what it is, client, server, flows that are there beside those measured)

@@ -1,8 +1,6 @@
 """Open vSwitch with its userspace datapath, connection tracking and 60 flows, as Debian packages it."""
 
 import os
-import pathlib
-import tempfile
 
 from paths.wire import Between
 from space import Failed, Skip, command
@@ -14,12 +12,11 @@ class OpenVSwitch(Between):
     name = "ovs"
     about = "Open vSwitch userspace datapath, conntrack, 60 flows"
     tools = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl", "ethtool")
-    directory = None
+    root = True
 
     def join(self):
         self.same_subnet()
-        self.directory = tempfile.TemporaryDirectory(prefix="atoll-bench-")
-        place = pathlib.Path(self.directory.name)
+        place = self.processes.directory()
         # Its own sockets, database and logs: nothing of a switch that the machine itself runs is touched.
         environment = dict(os.environ)
         for variable in ("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"):
@@ -67,7 +64,3 @@ class OpenVSwitch(Between):
             )
         for protocol in ("tcp", "udp"):
             yield f"table=1,priority=10,ct_state=+trk+new,{protocol},nw_src=10.9.0.1,actions=ct(commit),NORMAL"
-
-    def close(self):
-        if self.directory:
-            self.directory.cleanup()

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import tempfile
 
 from space import ROOT, Failed, Skip, Space, command, needs, veth
 
@@ -27,9 +26,6 @@ class Path:
         for space in (client, server):
             space.end_point()
 
-    def close(self):
-        """Takes away what does not end with the processes."""
-
 
 class Veth(Path):
     name = "veth"
@@ -49,15 +45,17 @@ class Between(Path):
     """A client and a server, each with a veth into a space between them that holds the host ends."""
 
     tools = ()
+    # Whether a user namespace of its own will not do.
+    root = False
 
     def __init__(self, processes):
         super().__init__(processes)
-        if not ROOT:
+        if self.root and not ROOT:
             raise Skip("needs root")
         needs(*self.tools)
         self.middle = Space.make(processes)
         self.middle.set(ipv6__conf__all__disable_ipv6=1, ipv6__conf__default__disable_ipv6=1)
-        client, server = Space.make(processes), Space.make(processes)
+        client, server = Space.make(processes, self.middle), Space.make(processes, self.middle)
         veth(client, "eth0", self.middle, "host0")
         veth(server, "eth0", self.middle, "host1")
         self.ends(client, server)
@@ -115,12 +113,12 @@ class Floor(Between):
     name = "tcx"
     about = "tcx redirect_peer behind an LRU flow map: the floor"
     tools = ("clang", "bpftool")
+    root = True
 
     def join(self):
         self.same_subnet()
-        self.directory = tempfile.TemporaryDirectory(prefix="atoll-bench-")
-        program = pathlib.Path(self.directory.name, "floor.o")
-        pins = pathlib.Path(self.directory.name, "pins")
+        directory = self.processes.directory()
+        program, pins = directory / "floor.o", directory / "pins"
         pins.mkdir()
         index = {
             line.split(":")[1].strip().split("@")[0]: int(line.split(":")[0])
@@ -144,7 +142,3 @@ class Floor(Between):
             )
         except Failed as failed:
             raise Skip(f"the program does not load here: {failed}") from None
-
-    def close(self):
-        if hasattr(self, "directory"):
-            self.directory.cleanup()
