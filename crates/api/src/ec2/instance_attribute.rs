@@ -184,7 +184,7 @@ async fn describe_instance_attribute(
         "kernel" => answer.kernel_id = nothing(),
         "ramdisk" => answer.ramdisk_id = nothing(),
         "rootDeviceName" => {
-            answer.root_device_name = text(image_of(&instance).publisher.root_device.to_owned());
+            answer.root_device_name = text(image_of(instance).publisher.root_device.to_owned());
         }
         "sriovNetSupport" => answer.sriov_net_support = nothing(),
         "blockDeviceMapping" | "productCodes" => {}
