@@ -4,8 +4,10 @@
 //! Only pure rules; the state itself is kept in [`crate::flows`].
 
 use atoll_model::network_interface::ConnectionTracking;
+use atoll_model::{EniId, Timestamp};
 
-use crate::flows::{FlowKey, State};
+use crate::fabric::Fabric;
+use crate::flows::{FlowKey, FlowView, State};
 use crate::packet::{L4, Packet, protocol, tcp};
 
 /// Idle times after which connections are forgotten, in milliseconds (semantics 46).
@@ -95,6 +97,22 @@ pub(crate) fn flow_key(packet: &Packet, outbound: bool) -> Option<FlowKey> {
         local_port,
         remote_port,
     })
+}
+
+impl Fabric {
+    /// What an interface knows of the connection of a packet that leaves (`outbound`) or reaches it; `None` if it is not
+    /// tracked there.
+    pub fn tracked(
+        &self,
+        flows: &impl FlowView,
+        eni: EniId,
+        packet: &Packet,
+        outbound: bool,
+        now: Timestamp,
+    ) -> Option<State> {
+        let owner = self.interfaces.get(eni)?.slot;
+        flows.tracked(owner, &flow_key(packet, outbound)?, now)
+    }
 }
 
 fn flags(packet: &Packet) -> u8 {
