@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod fast;
 mod fragments;
+mod live_flows;
 mod plane;
 mod port;
 #[allow(unsafe_code)]
@@ -28,6 +29,7 @@ pub use drops::DropRecord;
 pub use engine::{Capacity, Emission, Engine, Outbox};
 pub use error::PlaneError;
 pub use fast::{FastCapacity, FastError, KernelCounters};
+pub use live_flows::{Ends, FlowQuery, KernelCount, LiveFlow, LiveFlows, Way};
 pub use plane::{FlowCounts, Plane, PlaneConfig};
 pub use port::Attachment;
 pub use sys::ring::Received;

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -15,6 +16,7 @@ use crate::drops::DropRecord;
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
 use crate::fast::{Fast, FastCapacity, Waiting};
+use crate::live_flows::{Beside, FlowQuery, LiveFlows, Scan};
 use crate::port::Attachment;
 use crate::sys::interface;
 use crate::worker::{Groups, Shared, Sockets, Worker};
@@ -62,7 +64,12 @@ pub struct FlowCounts {
     pub kept_answers: usize,
     /// Different ways that kept answers lead.
     pub paths: usize,
+    /// Network interfaces that have a port here.
+    pub interfaces: usize,
 }
+
+/// How long packets have the engine for themselves between two pieces of a long question.
+const BETWEEN_STEPS: Duration = Duration::from_micros(50);
 
 /// A running data plane; clones are handles to the same one. It ends with [`Plane::stop`] or its last handle.
 #[derive(Clone)]
@@ -193,8 +200,34 @@ impl Plane {
                 mappings: engine.flows.mappings(),
                 kept_answers,
                 paths,
+                interfaces: engine.ports.interfaces(),
             }
         })
+    }
+
+    /// The flows for which answers are kept, in no order. Packets go on meanwhile: a small piece of the tables is looked
+    /// at at a time, so that what begins or ends during that may or may not be among them.
+    pub fn live_flows(&self, query: &FlowQuery) -> Result<LiveFlows, PlaneError> {
+        let shared = &self.inner.shared;
+        let mut scan = Scan::default();
+        loop {
+            {
+                let core = shared.lock();
+                if shared.stopping.load(Ordering::Acquire) {
+                    return Err(PlaneError::Stopped);
+                }
+                let beside = Beside {
+                    fast: core.fast.as_ref(),
+                    now: core.now(),
+                };
+                scan.step(&core.engine, &beside, query);
+            }
+            if let Some(found) = scan.finished() {
+                return Ok(found);
+            }
+            // The lock goes to whoever is quickest: without this, that is this thread again, and packets wait.
+            std::thread::sleep(BETWEEN_STEPS);
+        }
     }
 
     /// Asks the rules and the state of flows that packets meet at this moment: a trace of what would happen now.

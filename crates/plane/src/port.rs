@@ -138,6 +138,11 @@ impl Ports {
         Some(slot)
     }
 
+    /// How many ports lead to network interfaces of instances.
+    pub(crate) fn interfaces(&self) -> usize {
+        self.by_port.len() - usize::from(self.by_port.contains_key(&Port::Internet))
+    }
+
     /// The port of an interface.
     #[inline]
     pub(crate) fn at(&self, ifindex: u32) -> Option<&Standing> {

@@ -110,6 +110,11 @@ impl Core {
         }
     }
 
+    /// The engine's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Brings the counters up to date.
     pub(crate) fn read_counters(&mut self) {
         if let Some(fast) = &self.fast {

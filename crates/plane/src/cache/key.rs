@@ -1,7 +1,8 @@
 //! What tells flows apart.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use atoll_fabric::packet::protocol;
 use atoll_fabric::{L4, Packet};
 use atoll_net::packet::{Headers, Transport};
 
@@ -95,6 +96,48 @@ impl Key {
     #[inline]
     pub(crate) fn protocol(&self) -> u8 {
         self.protocol
+    }
+
+    /// The port that the flow comes in at.
+    pub(crate) fn slot(&self) -> PortSlot {
+        PortSlot(self.words[0])
+    }
+
+    /// Source and destination.
+    pub(crate) fn addresses(&self) -> (IpAddr, IpAddr) {
+        let words = &self.words;
+        if !self.v6 {
+            let address = |at: usize| IpAddr::V4(Ipv4Addr::from_bits(words[at]));
+            return (address(2), address(3));
+        }
+        let address = |at: usize| {
+            let bits = words[at..at + 4]
+                .iter()
+                .fold(0, |bits, word| bits << 32 | u128::from(*word));
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        };
+        (address(2), address(6))
+    }
+
+    /// The transport part, as far as it tells flows apart; without TCP's flags.
+    pub(crate) fn l4(&self) -> L4 {
+        let (first, second) = ((self.words[1] >> 16) as u16, self.words[1] as u16);
+        match self.protocol {
+            protocol::TCP | protocol::UDP => L4::Ports {
+                src: first,
+                dst: second,
+                tcp_flags: 0,
+            },
+            protocol::ICMP | protocol::ICMPV6 => {
+                let [kind, code] = second.to_be_bytes();
+                L4::Icmp {
+                    kind,
+                    code,
+                    id: first,
+                }
+            }
+            _ => L4::Other,
+        }
     }
 
     /// A key from its parts.

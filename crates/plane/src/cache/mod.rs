@@ -11,6 +11,8 @@ mod key;
 mod path;
 mod table;
 
+use std::ops::Range;
+
 use hashbrown::HashSet;
 
 use atoll_fabric::{CellId, Cells};
@@ -71,12 +73,36 @@ impl FlowCache {
         (self.paths.get(number), self.paths.version(number))
     }
 
-    /// Every key with its entry.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (Key, Found)> + '_ {
-        let v4 = self.v4.iter().map(|entry| (entry, false));
-        let v6 = self.v6.iter().map(|entry| (entry, true));
+    /// Places of both families, IPv4's first: what [`FlowCache::stretch`] counts in.
+    pub(crate) fn places(&self) -> usize {
+        self.v4.places() + self.v6.places()
+    }
+
+    /// The first place from there on in whose family anything is kept.
+    pub(crate) fn worth_looking_at(&self, place: usize) -> usize {
+        let v6 = self.v4.places();
+        match place {
+            _ if place < v6 && self.v4.len() > 0 => place,
+            _ if self.v6.len() > 0 => place.max(v6),
+            _ => self.places(),
+        }
+    }
+
+    /// What is kept in a stretch of places: the place, the key and its entry, whether that holds or not. Entries
+    /// move when others are forgotten, so one may be met twice, or missed, by who goes over the table in pieces.
+    pub(crate) fn stretch(&self, places: Range<usize>) -> impl Iterator<Item = (usize, Key, Found)> + '_ {
+        let first_v6 = self.v4.places();
+        let later = places.start.saturating_sub(first_v6)..places.end.saturating_sub(first_v6);
+        let v4 = self
+            .v4
+            .stretch(places)
+            .map(|(place, entry)| (place, entry, false));
+        let v6 = self
+            .v6
+            .stretch(later)
+            .map(move |(place, entry)| (first_v6 + place, entry, true));
         v4.chain(v6)
-            .map(|(entry, v6)| (Key::from_words(entry.key, entry.protocol, v6), entry.found))
+            .map(|(place, entry, v6)| (place, Key::from_words(entry.key, entry.protocol, v6), entry.found))
     }
 
     /// Changes whenever an entry or a path does: what was found before is then to be found again.

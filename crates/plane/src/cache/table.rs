@@ -3,6 +3,8 @@
 //! An entry is `K` words of key, then the cell's generation, the time until which it holds, the path's number,
 //! and a word of the flow's number (16 bits), the protocol (8) and whether the place is taken (1).
 
+use std::ops::Range;
+
 use crate::sys::prefetch::prefetch;
 use crate::sys::slab::{Slab, Words};
 
@@ -204,14 +206,20 @@ impl<W: Words, const K: usize> Table<W, K> {
         Ok(old)
     }
 
-    /// Every entry.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
-        let taken = self
-            .entries
-            .iter()
-            .map(|entry| entry.words())
-            .filter(|words| Self::taken(words));
-        taken.map(|words| Entry::read::<W, K>(words))
+    /// How many places there are, taken ones and free ones.
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The entries in a stretch of places, and which place each stands in.
+    pub(super) fn stretch(&self, places: Range<usize>) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        let end = places.end.min(self.entries.len());
+        let start = places.start.min(end);
+        let words = self.entries[start..end].iter().map(|entry| entry.words());
+        (start..)
+            .zip(words)
+            .filter(|(_, words)| Self::taken(words))
+            .map(|(place, words)| (place, Entry::read::<W, K>(words)))
     }
 
     pub(super) fn remove(&mut self, key: &[u32; 10], protocol: u8, hash: u64) -> Option<Found> {
