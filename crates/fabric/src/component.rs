@@ -8,7 +8,7 @@ use atoll_model::{
 };
 use atoll_net::Mac;
 
-use crate::flows::{FlowKey, Mapping, Slot};
+use crate::flows::{FlowKey, Mapping, Owner, Slot};
 
 /// A component whose meaning may change, or whose absence was consulted: a 64-bit fingerprint of its kind and id.
 ///
@@ -221,6 +221,8 @@ pub struct Changed {
     components: Vec<Component>,
     /// Owners of flows that are gone for good.
     pub(crate) gone: Vec<Slot>,
+    /// Owners of flows that have come, with their slots.
+    pub(crate) came: Vec<(Owner, Slot)>,
 }
 
 impl Changed {
@@ -237,6 +239,16 @@ impl Changed {
     /// The components, sorted, each once.
     pub fn components(&self) -> &[Component] {
         &self.components
+    }
+
+    /// Owners of flows that have come, with the slots that they have as long as they are there.
+    pub fn came(&self) -> &[(Owner, Slot)] {
+        &self.came
+    }
+
+    /// Slots of owners that are gone for good.
+    pub fn gone(&self) -> &[Slot] {
+        &self.gone
     }
 
     /// Whether nothing changed that a packet could notice.

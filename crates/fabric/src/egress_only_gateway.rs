@@ -7,7 +7,7 @@ use atoll_model::{EgressOnlyGatewayId, EgressOnlyInternetGateway, RouteTarget, V
 
 use crate::component::{Changed, Component};
 use crate::fabric::Fabric;
-use crate::flows::{Effect, FlowKey, FlowView, Slot};
+use crate::flows::{Effect, FlowKey, FlowView, Owner, Slot};
 use crate::internet_gateway::is_private;
 use crate::journey::{Destination, Halt, Journey, Leg};
 use crate::network_interface::Interface;
@@ -34,7 +34,10 @@ impl Fabric {
         if old.as_ref().is_some_and(|old| old.vpc == row.vpc) {
             return;
         }
-        let slot = old.map_or_else(|| self.next_slot(), |old| old.slot);
+        let slot = match old {
+            Some(old) => old.slot,
+            None => self.slot_for(Owner::EgressOnlyGateway(row.id), changed),
+        };
         self.egress_only
             .insert(row.id, EgressOnlyPart { slot, vpc: row.vpc });
         changed.add(Component::egress_only_gateway(row.id));

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 use crate::component::Changed;
 use crate::egress_only_gateway::EgressOnlyPart;
-use crate::flows::Slot;
+use crate::flows::{Owner, Slot};
 use crate::interface_index::{ByAddress, ById};
 use crate::nat_gateway::NatPart;
 use crate::network_acl::Acl;
@@ -32,6 +32,8 @@ use crate::vpc::VpcPart;
 #[derive(Clone, Debug, Default)]
 pub struct Fabric {
     slots: u32,
+    /// Slots of owners whose rows have yet to come.
+    promised: HashMap<Owner, Slot>,
     pub(crate) vpcs: HashMap<VpcId, Arc<VpcPart>>,
     pub(crate) vpc_subnets: HashMap<VpcId, BTreeSet<SubnetId>>,
     pub(crate) subnet_rows: HashMap<SubnetId, Arc<Subnet>>,
@@ -118,9 +120,34 @@ impl Fabric {
         }
     }
 
-    pub(crate) fn next_slot(&mut self) -> Slot {
+    /// The slot of an owner that comes.
+    pub(crate) fn slot_for(&mut self, owner: Owner, changed: &mut Changed) -> Slot {
+        let slot = self.promised.remove(&owner).unwrap_or_else(|| self.next_slot());
+        changed.came.push((owner, slot));
+        slot
+    }
+
+    fn next_slot(&mut self) -> Slot {
         self.slots += 1;
         Slot(self.slots)
+    }
+
+    /// The slot that an owner will have once its row comes: flows of an earlier process can be taken up under it before
+    /// there is any row. Not for owners that are here.
+    pub fn promise(&mut self, owner: Owner) -> Slot {
+        if let Some(slot) = self.promised.get(&owner) {
+            return *slot;
+        }
+        let slot = self.next_slot();
+        self.promised.insert(owner, slot);
+        slot
+    }
+
+    /// To be called when all rows have come: what was promised to owners that did not come is answered as gone.
+    pub fn settle(&mut self) -> Changed {
+        let mut changed = Changed::default();
+        changed.gone.extend(self.promised.drain().map(|(_, slot)| slot));
+        changed
     }
 
     /// The MAC that ARP or neighbour discovery by an interface finds for an address: the router's for its own

@@ -8,7 +8,7 @@ use atoll_model::{EniId, NatGateway, NatGatewayId, NatGatewayState, SubnetId, Vp
 
 use crate::component::{Changed, Component};
 use crate::fabric::Fabric;
-use crate::flows::{Effect, FlowView, Mapping, Slot};
+use crate::flows::{Effect, FlowView, Mapping, Owner, Slot};
 use crate::journey::{Halt, Journey, Leg};
 use crate::packet::{L4, Packet, Quote, protocol};
 use crate::stage::Stage;
@@ -67,7 +67,10 @@ impl Fabric {
     ) {
         let old = self.nat_gateways.get(&id).cloned();
         let part = part.map(|(vpc, subnet, eni, addresses)| NatPart {
-            slot: old.as_ref().map_or_else(|| self.next_slot(), |old| old.slot),
+            slot: match &old {
+                Some(old) => old.slot,
+                None => self.slot_for(Owner::NatGateway(id), changed),
+            },
             vpc,
             subnet,
             eni,

@@ -10,7 +10,7 @@ use atoll_net::Mac;
 
 use crate::component::{Changed, Component};
 use crate::fabric::Fabric;
-use crate::flows::{FlowView, Slot};
+use crate::flows::{FlowView, Owner, Slot};
 use crate::journey::{Halt, Journey};
 use crate::stage::Stage;
 use crate::trace::{Decision, Place, Recorder};
@@ -150,7 +150,10 @@ impl Fabric {
         let is_nat = row.interface_type == InterfaceType::NatGateway;
         let part = Interface {
             id,
-            slot: old.as_ref().map_or_else(|| self.next_slot(), |old| old.slot),
+            slot: match &old {
+                Some(old) => old.slot,
+                None => self.slot_for(Owner::Interface(id), changed),
+            },
             vpc: row.vpc,
             subnet: row.subnet,
             mac: row.mac,

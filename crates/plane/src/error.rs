@@ -18,6 +18,14 @@ pub enum PlaneError {
     /// The kernel takes no part in forwarding.
     #[error(transparent)]
     Fast(#[from] crate::fast::FastError),
+    /// The file that the state of flows is kept in cannot be made.
+    #[error("the state of flows cannot be kept in {}: {source}", path.display())]
+    Journal {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The thread cannot be started.
     #[error("the data plane's thread cannot be started: {0}")]
     Thread(io::Error),

@@ -1,6 +1,7 @@
 //! The handle by which the rest of the process speaks to the data plane.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +17,7 @@ use crate::drops::DropRecord;
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
 use crate::fast::{Fast, FastCapacity, Waiting};
+use crate::journal::Journal;
 use crate::live_flows::{Beside, FlowQuery, LiveFlows, Scan};
 use crate::port::Attachment;
 use crate::sys::interface;
@@ -66,6 +68,8 @@ pub struct FlowCounts {
     pub paths: usize,
     /// Network interfaces that have a port here.
     pub interfaces: usize,
+    /// Whether connections and mappings are written down, so that they outlive the process.
+    pub written_down: bool,
 }
 
 /// How long packets have the engine for themselves between two pieces of a long question.
@@ -95,9 +99,31 @@ impl Plane {
     /// [`PlaneError::Socket`] without `CAP_NET_RAW` over the namespace or memory for the rings;
     /// [`PlaneError::Fast`] if the kernel is to take part and does not: start without then.
     pub fn start(config: PlaneConfig) -> Result<Plane, PlaneError> {
+        Plane::begin(config, None)
+    }
+
+    /// The same, with the state of flows kept in a file: what an earlier plane left there is taken up, so that
+    /// connections and NAT mappings outlive the process (not the machine). [`Plane::settle`] is to be called when all
+    /// rows have been applied.
+    ///
+    /// # Errors
+    /// As [`Plane::start`], and [`PlaneError::Journal`] when the file cannot be made.
+    pub fn resume(config: PlaneConfig, journal: &Path) -> Result<Plane, PlaneError> {
+        Plane::begin(config, Some(journal))
+    }
+
+    fn begin(config: PlaneConfig, journal: Option<&Path>) -> Result<Plane, PlaneError> {
         let fast = config.fast.map(Fast::load).transpose()?;
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "seed");
         let shared = Arc::new(Shared::new(config.capacity, seed, fast));
+        if let Some(path) = journal {
+            let kept = Journal::open(path, &config.capacity.flows, seed)
+                .and_then(|(journal, recovered)| shared.lock().remember(journal, recovered));
+            kept.map_err(|source| PlaneError::Journal {
+                path: path.to_owned(),
+                source,
+            })?;
+        }
         let processors = shared.processors();
         let each = |frames: u32| (frames / processors.len() as u32).max(FEWEST_FRAMES.min(frames));
         let (ipv4, ipv6) = (each(config.ipv4_frames), each(config.ipv6_frames));
@@ -156,6 +182,12 @@ impl Plane {
         self.ask(|engine| engine.apply(delta))
     }
 
+    /// Says that all rows that there are have been applied: what was known of flows whose owners are not among them is
+    /// forgotten. Only of use after [`Plane::resume`].
+    pub fn settle(&self) -> Result<(), PlaneError> {
+        self.ask(|engine| engine.settle())
+    }
+
     /// An interface of the fabric's namespace is a port from now on. A port that stood there, or for the same
     /// ENI elsewhere, ends.
     ///
@@ -201,6 +233,7 @@ impl Plane {
                 kept_answers,
                 paths,
                 interfaces: engine.ports.interfaces(),
+                written_down: engine.remembers(),
             }
         })
     }

@@ -21,6 +21,7 @@ use atoll_model::Timestamp;
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::fast::{Changes, Fast, Waiting};
+use crate::journal::{Journal, Recovered};
 use crate::sys::ring::{EtherType, Fanout, Ring};
 use crate::sys::sender::{Outgoing, Sender};
 
@@ -88,6 +89,12 @@ impl Shared {
 }
 
 impl Core {
+    /// Takes up what an earlier process knew of flows, and has every change written down.
+    pub(crate) fn remember(&mut self, journal: Journal, recovered: Recovered) -> io::Result<()> {
+        let now = self.clock.now();
+        self.engine.remember(journal, recovered, now)
+    }
+
     /// Carries over to the kernel what changed. New answers are left in `waiting`.
     pub(crate) fn follow(&mut self, waiting: &mut Waiting) {
         if let Some(fast) = &mut self.fast {

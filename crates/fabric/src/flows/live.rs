@@ -65,9 +65,9 @@ pub enum LostRace {
 pub struct Flows {
     base: Timestamp,
     per_owner: u32,
-    v4: Table<[u8; 4]>,
-    v6: Table<[u8; 16]>,
-    mappings: Mappings,
+    pub(super) v4: Table<[u8; 4]>,
+    pub(super) v6: Table<[u8; 16]>,
+    pub(super) mappings: Mappings,
     /// Connections by owner's slot.
     owned: Vec<u32>,
     /// Owners that are gone, whose flows a sweep has yet to meet.
@@ -94,17 +94,22 @@ impl Flows {
         }
     }
 
-    fn tick(&self, now: Timestamp) -> u32 {
+    pub(super) fn tick(&self, now: Timestamp) -> u32 {
         u32::try_from(now.0.saturating_sub(self.base.0) / TICK).unwrap_or(u32::MAX)
     }
 
     /// The first tick at which something that is idle from `now` for so many milliseconds is forgotten.
-    fn deadline(&self, now: Timestamp, timeout: u32) -> u32 {
+    pub(super) fn deadline(&self, now: Timestamp, timeout: u32) -> u32 {
         let at = now
             .0
             .saturating_sub(self.base.0)
             .saturating_add(u64::from(timeout));
         u32::try_from(at.div_ceil(TICK)).unwrap_or(u32::MAX)
+    }
+
+    /// When a tick begins.
+    pub(super) fn time(&self, tick: u32) -> Timestamp {
+        self.base.plus_millis(u64::from(tick) * TICK)
     }
 
     /// Does what a walk asked for. `held` is for how many milliseconds its answer will be given to later packets
@@ -121,19 +126,7 @@ impl Flows {
                     begins: _,
                 } => {
                     let deadline = self.deadline(now, timeout.saturating_add(held));
-                    let known = self.tracked(*owner, key, now).is_some();
-                    if !known && !self.has_room(*owner, key) {
-                        return Err(LostRace::TableFull);
-                    }
-                    let put = match Family::of(key.local) {
-                        Family::V4 => self.v4.put(*owner, key, *state, deadline),
-                        Family::V6 => self.v6.put(*owner, key, *state, deadline),
-                    };
-                    match put {
-                        Ok(true) => self.own(*owner, 1),
-                        Ok(false) => {}
-                        Err(()) => return Err(LostRace::TableFull),
-                    }
+                    self.put_connection(*owner, key, *state, now, deadline)?;
                 }
                 Effect::Map {
                     gateway,
@@ -150,6 +143,30 @@ impl Flows {
                     )?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_connection(
+        &mut self,
+        owner: Slot,
+        key: &FlowKey,
+        state: State,
+        now: Timestamp,
+        deadline: u32,
+    ) -> Result<(), LostRace> {
+        let known = self.tracked(owner, key, now).is_some();
+        if !known && !self.has_room(owner, key) {
+            return Err(LostRace::TableFull);
+        }
+        let put = match Family::of(key.local) {
+            Family::V4 => self.v4.put(owner, key, state, deadline),
+            Family::V6 => self.v6.put(owner, key, state, deadline),
+        };
+        match put {
+            Ok(true) => self.own(owner, 1),
+            Ok(false) => {}
+            Err(()) => return Err(LostRace::TableFull),
         }
         Ok(())
     }

@@ -9,6 +9,8 @@ mod index;
 mod layered;
 mod live;
 mod nat;
+mod owner;
+mod remembered;
 mod table;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,6 +21,8 @@ use crate::component::Component;
 
 pub use layered::Layered;
 pub use live::{Flows, Limits, LostRace};
+pub use owner::Owner;
+pub use remembered::{Place, Remembered, Shelf};
 
 /// The number under which a [`crate::Fabric`] knows an owner of flows (an interface or a gateway) as long as it
 /// exists; never given twice. Flow state goes with the fabric that gave the numbers.

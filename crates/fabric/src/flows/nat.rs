@@ -146,6 +146,8 @@ pub(super) struct Mappings {
     by_destination: Index,
     seed: u64,
     cursor: usize,
+    /// Places whose content changed, if somebody wants to know.
+    touched: Option<Vec<u32>>,
 }
 
 /// Why a mapping cannot be put.
@@ -169,7 +171,28 @@ impl Mappings {
             by_destination: Index::new(capacity),
             seed,
             cursor: 0,
+            touched: None,
         }
+    }
+
+    pub(super) fn watch(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+
+    pub(super) fn touched(&mut self) -> Option<&mut Vec<u32>> {
+        self.touched.as_mut()
+    }
+
+    fn touch(&mut self, at: usize) {
+        if let Some(touched) = &mut self.touched {
+            touched.push(at as u32);
+        }
+    }
+
+    /// What stands at a place: gateway, mapping, deadline.
+    pub(super) fn at(&self, at: usize) -> Option<(Slot, Mapping, u32)> {
+        let record = self.records.get(at)?;
+        Some((Slot(record.gateway), record.mapping(), record.deadline))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -252,6 +275,7 @@ impl Mappings {
         {
             if record.same_reverse(&wanted) {
                 record.deadline = deadline;
+                self.touch(at as usize);
                 return Ok(());
             }
             if record.deadline > now {
@@ -279,6 +303,7 @@ impl Mappings {
         self.forward.insert(wanted.forward_hash(self.seed), at);
         self.reverse.insert(wanted.reverse_hash(self.seed), at);
         self.records.push(wanted);
+        self.touch(at as usize);
         let destination = wanted.destination();
         match self.find_destination(&destination) {
             Some(i) => {
@@ -318,6 +343,10 @@ impl Mappings {
                 .renumber(moved.reverse_hash(seed), last as u32, number);
         }
         self.records.swap_remove(at);
+        self.touch(at);
+        if at != last {
+            self.touch(last);
+        }
         if let Some(held) = self.held.get_mut(gone.gateway as usize) {
             *held = held.saturating_sub(1);
         }

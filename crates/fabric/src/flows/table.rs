@@ -11,6 +11,8 @@ pub(super) trait Addr: Copy + Eq {
     fn of(addr: IpAddr) -> Option<Self>;
     /// Two words for hashing.
     fn words(self) -> (u64, u64);
+    /// The general form.
+    fn addr(self) -> IpAddr;
 }
 
 impl Addr for [u8; 4] {
@@ -23,6 +25,10 @@ impl Addr for [u8; 4] {
 
     fn words(self) -> (u64, u64) {
         (u64::from(u32::from_ne_bytes(self)), 0)
+    }
+
+    fn addr(self) -> IpAddr {
+        IpAddr::from(self)
     }
 }
 
@@ -37,6 +43,10 @@ impl Addr for [u8; 16] {
     fn words(self) -> (u64, u64) {
         let wide = u128::from_ne_bytes(self);
         (wide as u64, (wide >> 64) as u64)
+    }
+
+    fn addr(self) -> IpAddr {
+        IpAddr::from(self)
     }
 }
 
@@ -106,6 +116,8 @@ pub(super) struct Table<A> {
     index: Index,
     seed: u64,
     cursor: usize,
+    /// Places whose content changed, if somebody wants to know.
+    touched: Option<Vec<u32>>,
 }
 
 impl<A: Addr> Table<A> {
@@ -116,7 +128,35 @@ impl<A: Addr> Table<A> {
             index: Index::new(capacity),
             seed,
             cursor: 0,
+            touched: None,
         }
+    }
+
+    pub(super) fn watch(&mut self) {
+        self.touched.get_or_insert_default();
+    }
+
+    pub(super) fn touched(&mut self) -> Option<&mut Vec<u32>> {
+        self.touched.as_mut()
+    }
+
+    fn touch(&mut self, at: usize) {
+        if let Some(touched) = &mut self.touched {
+            touched.push(at as u32);
+        }
+    }
+
+    /// What stands at a place: owner, connection, state, deadline.
+    pub(super) fn at(&self, at: usize) -> Option<(Slot, FlowKey, State, u32)> {
+        let record = self.records.get(at)?;
+        let key = FlowKey {
+            local: record.local.addr(),
+            remote: record.remote.addr(),
+            protocol: record.protocol,
+            local_port: record.local_port,
+            remote_port: record.remote_port,
+        };
+        Some((Slot(record.owner), key, record.state, record.deadline))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -152,8 +192,11 @@ impl<A: Addr> Table<A> {
         let Some(wanted) = Record::of(owner, key, state, deadline) else {
             return Ok(false);
         };
-        if let Some(record) = self.find(&wanted).and_then(|i| self.records.get_mut(i as usize)) {
+        if let Some(at) = self.find(&wanted)
+            && let Some(record) = self.records.get_mut(at as usize)
+        {
             *record = wanted;
+            self.touch(at as usize);
             return Ok(false);
         }
         if self.is_full() {
@@ -162,6 +205,7 @@ impl<A: Addr> Table<A> {
         self.index
             .insert(wanted.hash(self.seed), self.records.len() as u32);
         self.records.push(wanted);
+        self.touch(self.records.len() - 1);
         Ok(true)
     }
 
@@ -176,6 +220,10 @@ impl<A: Addr> Table<A> {
                 .renumber(self.records[last].hash(seed), last as u32, at as u32);
         }
         self.records.swap_remove(at);
+        self.touch(at);
+        if at != last {
+            self.touch(last);
+        }
         Some(Slot(gone.owner))
     }
 

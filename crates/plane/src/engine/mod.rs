@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::drops::{DropVerdicts, RecentDrops};
 use crate::fast::Changes;
 use crate::fragments::Fragments;
+use crate::journal::{Journal, Recovered, prolonged};
 use crate::port::{Attachment, Ports, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
@@ -109,6 +110,8 @@ pub struct Engine {
     /// When full cells may be looked through again.
     cells_due: Timestamp,
     reading: Vec<Reading>,
+    /// Where the state of flows is written down, if it is.
+    journal: Option<Journal>,
 }
 
 /// How often full cells are looked through for unused ones, in milliseconds.
@@ -169,7 +172,61 @@ impl Engine {
             capacity,
             cells_due: now,
             reading: Vec::new(),
+            journal: None,
         }
+    }
+
+    /// Takes up what an earlier process knew of flows, and has every change written down from now on. To be called
+    /// before there are rules: those that come find their owners' flows here.
+    ///
+    /// # Errors
+    /// When the journal cannot take the place of the one that was found.
+    pub(crate) fn remember(
+        &mut self,
+        mut journal: Journal,
+        recovered: Recovered,
+        now: Timestamp,
+    ) -> std::io::Result<()> {
+        self.flows.watch();
+        for (nth, (owner, remembered)) in recovered.remembered.into_iter().enumerate() {
+            let slot = self.fabric.promise(owner);
+            journal.name(owner, slot);
+            let until = prolonged(remembered.until(), recovered.alive, now);
+            self.flows.restore(&remembered.moved(slot, until), now);
+            if nth % 32 == 31 {
+                journal.write(&mut self.flows, now);
+            }
+        }
+        journal.write(&mut self.flows, now);
+        journal.beat(now);
+        journal.begin()?;
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    /// Says that all rows have come: flows whose owners have not are forgotten.
+    pub(crate) fn settle(&mut self) {
+        let changed = self.fabric.settle();
+        self.forget(&changed);
+    }
+
+    fn forget(&mut self, changed: &atoll_fabric::Changed) {
+        if let Some(journal) = &mut self.journal {
+            journal.follow(changed);
+        }
+        self.flows.forget(changed);
+    }
+
+    /// Has what changed of flows written down.
+    fn write_down(&mut self, now: Timestamp) {
+        if let Some(journal) = &mut self.journal {
+            journal.write(&mut self.flows, now);
+        }
+    }
+
+    /// Whether the state of flows is written down.
+    pub(crate) fn remembers(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_kept)
     }
 
     /// What was counted.
@@ -195,7 +252,7 @@ impl Engine {
     pub fn apply(&mut self, delta: &Delta) {
         let changed = self.fabric.apply(delta);
         self.cells.bump(&changed);
-        self.flows.forget(&changed);
+        self.forget(&changed);
     }
 
     /// A port stands.
@@ -227,6 +284,10 @@ impl Engine {
     /// Forgets what is over; `budget` bounds the work. To be called every few milliseconds.
     pub fn sweep(&mut self, now: Timestamp, budget: usize) {
         self.flows.expire(now, budget);
+        self.write_down(now);
+        if let Some(journal) = &mut self.journal {
+            journal.beat(now);
+        }
         self.cache.sweep(&self.cells, now.0 as u32, budget);
         // The one step whose work no budget bounds, so it is a rare one; until it is made, new answers share a cell
         // that every change bumps.

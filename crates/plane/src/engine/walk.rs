@@ -118,7 +118,9 @@ impl Engine {
                 Verdict::Forward(_) => hold.as_ref().map_or(0, |hold| hold.millis),
                 Verdict::Drop(_) => outcome.hold.min(DropVerdicts::LONGEST),
             };
-            if self.flows.commit(&outcome.effects, now, kept).is_err() {
+            let committed = self.flows.commit(&outcome.effects, now, kept);
+            self.write_down(now);
+            if committed.is_err() {
                 last = Some(outcome);
                 continue;
             }

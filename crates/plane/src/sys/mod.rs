@@ -5,4 +5,5 @@ pub(crate) mod interface;
 pub(crate) mod prefetch;
 pub(crate) mod ring;
 pub(crate) mod sender;
+pub(crate) mod shared_file;
 pub(crate) mod slab;
