@@ -16,6 +16,7 @@ pub mod control;
 pub mod credentials;
 mod daemon;
 pub mod entropy;
+mod handover;
 mod last_console;
 pub mod options;
 mod packets;

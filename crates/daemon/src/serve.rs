@@ -28,6 +28,8 @@ use tokio::task::JoinHandle;
 use crate::control;
 use crate::credentials::{self, CredentialsError};
 use crate::daemon::Daemon;
+use crate::entropy;
+use crate::handover::Handover;
 use crate::last_console::LastConsoles;
 use crate::options::{Auth, Data, DataPlane, Options};
 use crate::places::{self, PlaceError};
@@ -315,8 +317,8 @@ impl Opened {
         }
         // The namespace was entered when this was opened, so every thread stands in it.
         let (plane, data_plane, data_plane_reason) = match &self.host {
-            Some(_) => {
-                let (plane, kind, reason) = start_plane(self.options.data_plane)?;
+            Some(host) => {
+                let (plane, kind, reason) = start_plane(self.options.data_plane, &host.flows_file())?;
                 (Some(plane), kind, reason)
             }
             None => (None, DataPlane::None, None),
@@ -339,7 +341,10 @@ impl Opened {
             going_down: AtomicBool::new(false),
             broken: OnceLock::new(),
         });
-        let reconcilers = start_reconcilers(&daemon);
+        let generation = entropy::random().map_err(system("draw a random number"))?;
+        let generation = u64::from_le_bytes(generation);
+        let handover = self.host.clone().map(|host| Handover::new(host, generation));
+        let reconcilers = start_reconcilers(&daemon, handover.as_ref());
         // Nobody is answered before packets meet what was durable and instances that run have their ports
         // again; whoever calls earlier waits in the listener's queue.
         if tokio::time::timeout(ADOPTION, daemon.is_in_effect())
@@ -347,6 +352,12 @@ impl Opened {
             .is_err()
         {
             tracing::warn!("instances are still being adopted after {ADOPTION:?}");
+        }
+        if let Some(handover) = handover {
+            let finish = tokio::task::spawn_blocking(move || handover.finish());
+            finish
+                .await
+                .map_err(|panic| system("take over from an earlier daemon")(io::Error::other(panic)))??;
         }
         let auth = match self.options.auth {
             Auth::SigV4 => atoll_api::auth::Auth::SigV4,
@@ -405,42 +416,63 @@ impl Opened {
 }
 
 /// Starts the data plane that is wanted, or the fastest that is permitted here, with why it is not a faster one.
-fn start_plane(wanted: Option<DataPlane>) -> Result<(Plane, DataPlane, Option<String>), PlaneError> {
+fn start_plane(
+    wanted: Option<DataPlane>,
+    flows: &Path,
+) -> Result<(Plane, DataPlane, Option<String>), PlaneError> {
+    let start = |config| match Plane::resume(config, flows) {
+        Err(error @ PlaneError::Journal { .. }) => {
+            tracing::warn!(%error, "connections will not outlive this process");
+            Plane::start(config)
+        }
+        started => started,
+    };
     if wanted == Some(DataPlane::Userspace) {
-        return Ok((Plane::start(PlaneConfig::HOST)?, DataPlane::Userspace, None));
+        return Ok((start(PlaneConfig::HOST)?, DataPlane::Userspace, None));
     }
-    match Plane::start(PlaneConfig::HOST_FAST) {
+    match start(PlaneConfig::HOST_FAST) {
         Ok(plane) => Ok((plane, DataPlane::Ebpf, None)),
         Err(PlaneError::Fast(error)) if wanted.is_none() => {
-            let plane = Plane::start(PlaneConfig::HOST)?;
+            let plane = start(PlaneConfig::HOST)?;
             Ok((plane, DataPlane::Userspace, Some(error.to_string())))
         }
         Err(error) => Err(error),
     }
 }
 
-fn start_reconcilers(daemon: &Arc<Daemon>) -> Vec<JoinHandle<()>> {
+fn start_reconcilers(daemon: &Arc<Daemon>, handover: Option<&Handover>) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
+    let plane = daemon.plane.as_ref().zip(handover);
     for region in daemon.handles() {
-        tasks.push(tokio::spawn(reconcile::nat_gateway::run(region.clone())));
-        tasks.push(tokio::spawn(reconcile::stack::run(region.clone())));
-        tasks.push(tokio::spawn(reconcile::tick::run(region.clone())));
-        if daemon.host.is_none() {
-            tasks.push(tokio::spawn(reconcile::unhosted::run(region.clone())));
-        }
-        if let Some(plane) = &daemon.plane {
+        if let Some((plane, handover)) = plane {
             region.expect_in_effect();
-            let rows = reconcile::plane::run_rows(plane.clone(), region.clone());
+            let rows = reconcile::plane::run_rows(plane.clone(), region.clone(), handover.clone());
             tasks.push(tokio::spawn(watched(
                 daemon.clone(),
                 "the data plane ended",
                 rows,
             )));
         }
+        tasks.push(tokio::spawn(once_ready(
+            daemon.clone(),
+            reconcile::nat_gateway::run(region.clone()),
+        )));
+        tasks.push(tokio::spawn(once_ready(
+            daemon.clone(),
+            reconcile::stack::run(region.clone()),
+        )));
+        tasks.push(tokio::spawn(once_ready(
+            daemon.clone(),
+            reconcile::tick::run(region.clone()),
+        )));
+        if daemon.host.is_none() {
+            tasks.push(tokio::spawn(reconcile::unhosted::run(region.clone())));
+        }
     }
-    if let Some(plane) = &daemon.plane {
-        let adopted = daemon.adopted.clone();
-        let ports = reconcile::plane::run_ports(plane.clone(), daemon.reports.subscribe(), adopted);
+    if let Some((plane, handover)) = plane {
+        let (adopted, regions) = (daemon.adopted.clone(), daemon.regions.clone());
+        let reports = daemon.reports.subscribe();
+        let ports = reconcile::plane::run_ports(plane.clone(), regions, handover.clone(), reports, adopted);
         tasks.push(tokio::spawn(watched(
             daemon.clone(),
             "the data plane ended",
@@ -460,6 +492,15 @@ fn start_reconcilers(daemon: &Arc<Daemon>) -> Vec<JoinHandle<()>> {
         tasks.push(tokio::spawn(ended));
     }
     tasks
+}
+
+/// Runs what changes regions by itself, but not before packets meet what was durable: until then an earlier daemon's
+/// answers may still be obeyed.
+async fn once_ready(daemon: Arc<Daemon>, running: impl Future<Output = ()>) {
+    if daemon.plane.is_some() {
+        let _ = tokio::time::timeout(ADOPTION, daemon.is_in_effect()).await;
+    }
+    running.await;
 }
 
 /// Runs what the daemon cannot go on without; if it ends with a reason, the daemon ends with it.

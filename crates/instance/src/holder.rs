@@ -3,6 +3,7 @@
 //! It keeps nothing that is not also in the state directory or with a shim: when it is killed, the shims go on, and the next holder joins
 //! their namespaces and adopts them. It never waits for a shim: calls are forwarded, and answered when the shim answers or ends.
 mod instances;
+mod links;
 
 use crate::cgroup::Cgroups;
 use crate::frame::{self, Connection};
@@ -115,6 +116,7 @@ struct Holder {
     ranged: bool,
     clients: Vec<Client>,
     shims: BTreeMap<String, ShimLink>,
+    links: links::Links,
     reports: BTreeMap<String, InstanceReport>,
     pending: Vec<Pending>,
     shutdown: Option<Shutdown>,
@@ -159,6 +161,7 @@ impl Holder {
             ranged,
             clients: Vec::new(),
             shims,
+            links: links::Links::default(),
             reports: BTreeMap::new(),
             pending: Vec::new(),
             shutdown: None,
@@ -263,13 +266,24 @@ impl Holder {
     }
 
     fn requests(&mut self) {
-        let mut requests = Vec::new();
+        let (mut requests, mut links) = (Vec::new(), Vec::new());
         for client in &mut self.clients {
             match client.connection.next::<HolderRequest>() {
+                Ok(Some(HolderRequest::KeepLink {
+                    generation,
+                    interface,
+                })) => {
+                    let descriptor = client.connection.take_descriptor();
+                    links.push((client.id, generation, interface, descriptor));
+                }
                 Ok(Some(request)) => requests.push((client.id, request)),
                 Ok(None) => {}
                 Err(error) => client.connection.queue(&HolderReply::Error(error)),
             }
+        }
+        for (client, generation, interface, descriptor) in links {
+            let kept = self.keep_link(generation, interface, descriptor);
+            self.reply(client, &kept.unwrap_or_else(HolderReply::Error));
         }
         for (client, request) in requests {
             match self.request(client, request) {
@@ -349,6 +363,8 @@ impl Holder {
                 });
                 Ok(None)
             }
+            HolderRequest::KeepLink { .. } => Err(Error::Protocol("a link without its descriptor".into())),
+            HolderRequest::DropLinks { except } => Ok(Some(self.drop_links(except))),
             HolderRequest::Shutdown { remove_state } => {
                 for shim in self.shims.values_mut() {
                     shim.connection.queue(&NumberedCall {
@@ -415,6 +431,7 @@ impl Holder {
         }
         self.broadcast(&Change::Instance(report.clone()));
         self.reports.insert(report.id.clone(), report);
+        self.drop_links_of_gone_ports();
     }
 
     fn broadcast(&mut self, change: &Change) {

@@ -292,6 +292,38 @@ impl Host {
         Ok(self.run.shim_socket(id))
     }
 
+    /// A file beside the holder's socket for the data plane's own use. It goes when the holder is shut down.
+    pub fn flows_file(&self) -> PathBuf {
+        self.run.path().join(run_dir::FLOWS)
+    }
+
+    /// Has a link kept that stands on a port's host end (named by its index), so that it outlives this process. It goes
+    /// with the port, with the holder, or when another generation is ready ([`Host::drop_links`]).
+    pub fn keep_link(&self, generation: u64, interface: u32, link: BorrowedFd<'_>) -> Result<()> {
+        let stream = run_dir::connect(&self.run.holder_socket()).map_err(|error| self.gone(error))?;
+        let mut connection = Connection::new(stream)?;
+        let request = HolderRequest::KeepLink {
+            generation,
+            interface,
+        };
+        connection.send_with(&request, &[link])?;
+        match connection.wait(Some(Instant::now() + CALL))? {
+            Some(HolderReply::Done) => Ok(()),
+            Some(HolderReply::Error(error)) => Err(error),
+            Some(other) => Err(Error::Protocol(format!("{other:?}"))),
+            None => Err(self.gone("it closed the connection")),
+        }
+    }
+
+    /// Lets go of all links that are kept for others than this generation.
+    pub fn drop_links(&self, except: u64) -> Result<()> {
+        match self.done(&HolderRequest::DropLinks { except }, CALL) {
+            // A holder of an earlier version does not know the word, and keeps none.
+            Err(Error::Protocol(_)) => Ok(()),
+            result => result,
+        }
+    }
+
     /// A connection on which every change comes, after a snapshot of all instances.
     pub fn subscribe(&self) -> Result<Changes> {
         Ok(Changes {

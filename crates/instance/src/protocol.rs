@@ -23,6 +23,15 @@ pub(crate) enum HolderRequest {
         id: String,
     },
     List,
+    /// Keep a link of the data plane, whose descriptor comes with this frame, on a port's host end.
+    KeepLink {
+        generation: u64,
+        interface: u32,
+    },
+    /// Let go of all links but this generation's.
+    DropLinks {
+        except: u64,
+    },
     Subscribe,
     Shutdown {
         remove_state: bool,

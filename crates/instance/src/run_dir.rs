@@ -1,4 +1,5 @@
-//! The run directory (mode 0700): one holder's socket and lock, one socket a running instance. Nothing else, and nothing after.
+//! The run directory (mode 0700): one holder's socket and lock, one socket a running
+//! instance, and the data plane's memory of flows. Nothing else, and nothing after.
 use crate::{Error, Result, error::Trying};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::ffi::OsStr;
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The path of sockaddr_un has 108 bytes with its end.
 const MAX_SOCKET_PATH: usize = 107;
+/// What the data plane remembers of flows.
+pub(crate) const FLOWS: &str = "flows";
 
 #[derive(Clone, Debug)]
 pub(crate) struct RunDir(PathBuf);
@@ -85,7 +88,7 @@ impl RunDir {
         for id in self.shims() {
             let _ = std::fs::remove_file(self.shim_socket(&id));
         }
-        for name in ["holder.sock", "holder.lock", "start.lock"] {
+        for name in ["holder.sock", "holder.lock", "start.lock", FLOWS, "flows.new"] {
             let _ = std::fs::remove_file(self.0.join(name));
         }
         let _ = std::fs::remove_dir(&self.0);

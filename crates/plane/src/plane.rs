@@ -197,6 +197,22 @@ impl Plane {
         self.ask(move |engine| engine.port_up(ifindex, attachment))?
     }
 
+    /// What holds the kernel's program on a port's interface; `None` where there is none. While somebody has it, the
+    /// program goes on forwarding what it knew last, also when this plane is no more: a later plane's program stands
+    /// before it and leaves to it what it does not know itself. Its answers may be obeyed only until the next change of
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`PlaneError::Socket`] when there are too many descriptors.
+    pub fn link(&self, ifindex: u32) -> Result<Option<OwnedFd>, PlaneError> {
+        let core = self.inner.shared.lock();
+        let link = core.fast.as_ref().map(|fast| fast.link(ifindex));
+        link.unwrap_or(Ok(None)).map_err(|source| PlaneError::Socket {
+            what: "have a link once more",
+            source,
+        })
+    }
+
     /// A port is gone, or is to be: nothing is received from it or sent to it any more.
     pub fn port_down(&self, ifindex: u32) -> Result<(), PlaneError> {
         self.ask(move |engine| engine.port_down(ifindex))
@@ -290,7 +306,7 @@ impl Inner {
         for thread in threads {
             let _ = thread.handle.join();
         }
-        // The links go with it: the kernel stops forwarding.
+        // The links go with it, but for those that somebody else has too: there the kernel goes on.
         self.shared.lock().fast = None;
     }
 }

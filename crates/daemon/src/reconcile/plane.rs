@@ -15,11 +15,12 @@ use tokio::sync::watch;
 
 use super::hosted::Reports;
 use super::internet;
+use crate::handover::Handover;
 use crate::region_handle::{Followed, RegionHandle};
 use crate::writer::difference;
 
 /// Feeds a region's deltas; gives the reason why it ended.
-pub(crate) async fn run_rows(plane: Plane, handle: RegionHandle) -> Option<PlaneError> {
+pub(crate) async fn run_rows(plane: Plane, handle: RegionHandle, handover: Handover) -> Option<String> {
     let mut follower = handle.follow();
     // What the plane has of this region.
     let mut at: Option<Arc<Region>> = None;
@@ -35,11 +36,18 @@ pub(crate) async fn run_rows(plane: Plane, handle: RegionHandle) -> Option<Plane
             Followed::Delta(published) => (published.region.clone(), published.delta.clone()),
         };
         let revision = region.revision().0;
-        let plane = plane.clone();
-        match tokio::task::spawn_blocking(move || plane.apply(&delta)).await {
+        let (plane, handover, first) = (plane.clone(), handover.clone(), at.is_none());
+        let applied = tokio::task::spawn_blocking(move || {
+            // What an earlier daemon left in the kernel does not know of changes.
+            if !first {
+                handover.finish().map_err(|error| error.to_string())?;
+            }
+            plane.apply(&delta).map_err(|error| error.to_string())
+        });
+        match applied.await {
             Ok(Ok(())) => handle.now_in_effect(revision),
-            Ok(Err(error)) => return Some(error),
-            Err(_) => return Some(PlaneError::Stopped),
+            Ok(Err(reason)) => return Some(reason),
+            Err(_) => return Some(PlaneError::Stopped.to_string()),
         }
         at = Some(region);
     }
@@ -54,12 +62,24 @@ struct Given {
 }
 
 /// Tells the plane of ports that come and go, and `adopted` once it has those that the holder's first report
-/// names; gives the reason why it ended.
+/// names; gives the reason why it ended. Ports come when the rows of all `regions` have: no packet of an established flow
+/// meets rules that are not there yet.
 pub(crate) async fn run_ports(
     plane: Plane,
+    regions: Vec<RegionHandle>,
+    handover: Handover,
     mut reports: watch::Receiver<Reports>,
     adopted: watch::Sender<bool>,
 ) -> Option<PlaneError> {
+    for region in &regions {
+        region.in_effect().await;
+    }
+    let settling = plane.clone();
+    match tokio::task::spawn_blocking(move || settling.settle()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Some(error),
+        Err(_) => return Some(PlaneError::Stopped),
+    }
     let mut given: BTreeMap<String, Given> = BTreeMap::new();
     loop {
         // Nothing is reported before the holder has said what there is.
@@ -79,13 +99,16 @@ pub(crate) async fn run_ports(
         for (id, _) in &gone {
             given.remove(id);
         }
-        let (plane, ups) = (plane.clone(), came.clone());
+        let (plane, handover, ups) = (plane.clone(), handover.clone(), came.clone());
         let told = tokio::task::spawn_blocking(move || {
             // First what goes: an interface's index is given again as soon as it is free.
             gone.iter()
                 .try_for_each(|(_, port)| plane.port_down(port.ifindex))?;
             ups.iter()
-                .try_for_each(|(_, port)| plane.port_up(port.ifindex, port.attachment))
+                .try_for_each(|(_, port)| plane.port_up(port.ifindex, port.attachment))?;
+            ups.iter()
+                .for_each(|(_, port)| handover.keep(&plane, port.ifindex));
+            Ok(())
         });
         match told.await {
             Ok(Ok(())) => given.extend(came),

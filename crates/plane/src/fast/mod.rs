@@ -179,6 +179,11 @@ impl Fast {
         })
     }
 
+    /// What holds the program at an interface, once more: it stays there as long as either is open.
+    pub(crate) fn link(&self, ifindex: u32) -> io::Result<Option<OwnedFd>> {
+        self.links.get(&ifindex).map(OwnedFd::try_clone).transpose()
+    }
+
     /// Carries over what changed. What ends answers is carried over at once; new answers are left in `waiting`.
     pub(crate) fn follow(
         &mut self,

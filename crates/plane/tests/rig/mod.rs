@@ -8,10 +8,11 @@ pub mod socket;
 use std::cell::Cell;
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
-use atoll_model::{Delta, EniId};
+use atoll_model::{Change, Delta, EniId, Row};
 use atoll_net::Mac;
 use atoll_plane::{Attachment, Capacity, FastCapacity, Plane, PlaneConfig};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -152,6 +153,12 @@ pub struct Rig {
     pub fabric: Namespace,
     pub plane: Plane,
     ports: u32,
+    config: PlaneConfig,
+    /// Where planes write flows down.
+    directory: tempfile::TempDir,
+    /// What the next plane is told.
+    applied: Mutex<Vec<Delta>>,
+    attached: Vec<(u32, Attachment)>,
 }
 
 /// The address of the internet's station.
@@ -177,11 +184,17 @@ impl Rig {
         let fabric = Namespace::new();
         fabric.sysctl("ipv6/conf/all/disable_ipv6", "1");
         fabric.sysctl("ipv6/conf/default/disable_ipv6", "1");
-        let plane = fabric.run(|| Plane::start(config)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let flows = directory.path().join("flows");
+        let plane = fabric.run(|| Plane::resume(config, &flows)).unwrap();
         let rig = Rig {
             fabric,
             plane,
             ports: 0,
+            config,
+            directory,
+            applied: Mutex::default(),
+            attached: Vec::new(),
         };
         rig.apply(&rows::base());
         rig
@@ -189,6 +202,42 @@ impl Rig {
 
     pub fn apply(&self, delta: &Delta) {
         self.plane.apply(delta).unwrap();
+        self.applied.lock().unwrap().push(delta.clone());
+    }
+
+    /// What makes the kernel forward without a plane, as the holder has it.
+    pub fn links(&self) -> Vec<OwnedFd> {
+        let links = self.attached.iter();
+        links
+            .filter_map(|(port, _)| self.plane.link(*port).unwrap())
+            .collect()
+    }
+
+    /// Has the next plane not be told of an interface.
+    pub fn forget_row(&mut self, eni: EniId) {
+        let of_it =
+            |change: &Change| matches!(change, Change::Put(Row::NetworkInterface(row)) if row.id == eni);
+        self.applied
+            .lock()
+            .unwrap()
+            .retain(|delta| !delta.changes.iter().any(of_it));
+    }
+
+    /// Starts another plane in the place of the one that has stopped; it has neither rules nor ports.
+    pub fn start_again(&mut self) {
+        let flows = self.directory.path().join("flows");
+        self.plane = self.fabric.run(|| Plane::resume(self.config, &flows)).unwrap();
+    }
+
+    /// Tells it what the other one was told.
+    pub fn tell_again(&mut self) {
+        for delta in self.applied.lock().unwrap().iter() {
+            self.plane.apply(delta).unwrap();
+        }
+        self.plane.settle().unwrap();
+        for (port, attachment) in &self.attached {
+            self.plane.port_up(*port, *attachment).unwrap();
+        }
     }
 
     fn port(&mut self, station: &Namespace, mac: Mac, mtu: u32, attachment: Attachment) -> (String, u32) {
@@ -210,6 +259,7 @@ impl Rig {
         station.wait_for(&link_local, " fe80");
         let index = self.fabric.run(|| Plane::interface_index(&name)).unwrap();
         self.plane.port_up(index, attachment).unwrap();
+        self.attached.push((index, attachment));
         (name, index)
     }
 

@@ -1,0 +1,182 @@
+//! One plane after the other over the same ports, while connections stand: what was known goes on.
+#![allow(clippy::unwrap_used)]
+
+mod rig;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use atoll_fabric::{Port, Stage};
+use atoll_plane::Capacity;
+use rig::socket::{carries, connected, dropped, noise, repeated};
+use rig::{Guest, OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
+
+/// A connection with bytes both ways, so that it is an established one.
+fn settled((mut near, mut far): (TcpStream, TcpStream)) -> (TcpStream, TcpStream) {
+    for byte in 0..20 {
+        carries(&mut near, &mut far, byte);
+        carries(&mut far, &mut near, byte);
+    }
+    (near, far)
+}
+
+/// An instance whose group lets nobody in, one that is open, and connections of the first: to the other, and through
+/// the NAT gateway and the egress-only one to the internet. What comes back to it comes as an answer or not at all.
+fn connections(rig: &mut Rig) -> (Guest, Guest, Vec<(TcpStream, TcpStream)>) {
+    let (a, b) = (rig.guest(1, 10, &[rows::CLOSED]), rig.guest(2, 10, &[rows::OPEN]));
+    let outside = rig.internet();
+    rig.apply(&rows::nat_gateway());
+    rig.apply(&rows::put(vec![rows::private_table()]));
+    let open = vec![
+        settled(connected(&a.namespace, &b.namespace.listen(b.v4, 80), b.v4)),
+        settled(connected(&a.namespace, &b.namespace.listen(b.v6, 80), b.v6)),
+        settled(connected(
+            &a.namespace,
+            &outside.listen(OUTSIDE_V4, 80),
+            OUTSIDE_V4,
+        )),
+        settled(connected(
+            &a.namespace,
+            &outside.listen(OUTSIDE_V6, 80),
+            OUTSIDE_V6,
+        )),
+    ];
+    assert_eq!(
+        open[2].1.peer_addr().unwrap().ip(),
+        IpAddr::from(rows::NAT_PUBLIC)
+    );
+    (a, b, open)
+}
+
+/// Carries a byte from the far ends first: only as an answer it is let in.
+fn all_carry(open: &mut [(TcpStream, TcpStream)], byte: u8) {
+    for (near, far) in open {
+        carries(far, near, byte);
+        carries(near, far, byte);
+    }
+}
+
+#[test]
+fn established_connections_go_on_over_another_plane_and_without_any() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let (a, _b, mut open) = connections(&mut rig);
+        let known = rig.plane.flows().unwrap();
+        assert!(known.written_down);
+        let links = rig.links();
+        let kernel = !links.is_empty();
+        rig.plane.stop();
+        // No plane: the kernel forwards what it knew.
+        if kernel {
+            (0..50).for_each(|byte| all_carry(&mut open, byte));
+        }
+        rig.start_again();
+        // One that has neither rules nor ports: the same.
+        if kernel {
+            (0..50).for_each(|byte| all_carry(&mut open, byte));
+        }
+        rig.tell_again();
+        let flows = rig.plane.flows().unwrap();
+        assert_eq!(
+            (flows.connections, flows.mappings),
+            (known.connections, known.mappings)
+        );
+        drop(links);
+        // Now by its own answers.
+        (0..20).for_each(|byte| all_carry(&mut open, byte));
+        if kernel {
+            assert!(rig.plane.counters().unwrap().kernel.unwrap().delivered > 0);
+            for (near, far) in &open {
+                assert_eq!((repeated(near), repeated(far)), (0, 0), "no packet was lost");
+            }
+        }
+        // Nothing is left that would obey an earlier plane's answers: the rules' next change cuts at once.
+        rig.apply(&rows::put(vec![rows::acl(
+            &[(90, "deny", rows::tcp(80, 80), "0.0.0.0/0")],
+            &[],
+        )]));
+        open[0].0.write_all(b"x").unwrap();
+        let drop = dropped(&rig.plane, |d| d.ingress == Port::Eni(a.eni));
+        assert_eq!(drop.drop.stage, Stage::NaclIngress);
+    });
+}
+
+#[test]
+fn a_stream_loses_nothing_while_planes_come_and_go() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let (_a, _b, open) = connections(&mut rig);
+        let data = noise(1 << 16, 9);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let mut received = Vec::new();
+            for (near, far) in &open {
+                let (mut sender, mut receiver) = (near, far);
+                let (data, done) = (&data, &done);
+                scope.spawn(move || {
+                    while !done.load(Ordering::Acquire) {
+                        sender.write_all(data).unwrap();
+                    }
+                    sender.shutdown(std::net::Shutdown::Write).unwrap();
+                });
+                received.push(scope.spawn(move || {
+                    let (mut piece, mut bytes) = (vec![0; data.len()], 0_usize);
+                    loop {
+                        match receiver.read(&mut piece).unwrap() {
+                            0 => return bytes,
+                            count => {
+                                let begin = bytes % data.len();
+                                let wanted = data[begin..].iter().chain(data.iter());
+                                assert!(piece[..count].iter().eq(wanted.take(count)));
+                                bytes += count;
+                            }
+                        }
+                    }
+                }));
+            }
+            let before: Vec<_> = open.iter().map(|(near, _)| repeated(near)).collect();
+            eprintln!("segments sent again before: {before:?}");
+            for _ in 0..3 {
+                let links = rig.links();
+                rig.plane.stop();
+                rig.start_again();
+                rig.tell_again();
+                drop(links);
+            }
+            done.store(true, Ordering::Release);
+            for bytes in received {
+                let bytes = bytes.join().unwrap();
+                assert!(bytes > 0 && bytes.is_multiple_of(data.len()));
+            }
+        });
+        let repeats: Vec<_> = open.iter().map(|(near, _)| repeated(near)).collect();
+        eprintln!(
+            "segments sent again: {repeats:?}, {:?}",
+            rig.plane.counters().unwrap().overrun
+        );
+    });
+}
+
+#[test]
+fn flows_of_an_interface_that_is_no_more_are_forgotten() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let (a, _b, _open) = connections(&mut rig);
+        let known = rig.plane.flows().unwrap();
+        rig.plane.stop();
+        // Deleted, and nobody told a plane of it.
+        rig.forget_row(a.eni);
+        rig.start_again();
+        assert_eq!(rig.plane.flows().unwrap().connections, known.connections);
+        rig.tell_again();
+        let start = std::time::Instant::now();
+        while rig.plane.flows().unwrap().connections >= known.connections {
+            assert!(start.elapsed() < rig::socket::DEADLINE);
+            std::thread::yield_now();
+        }
+        // Its own; the gateways' stay.
+        let left = rig.plane.flows().unwrap();
+        assert_eq!((left.connections, left.mappings), (1, known.mappings));
+    });
+}
