@@ -2,8 +2,10 @@
 
 from html import escape
 
-WIDTH, MARGIN, GAP = 1180, 24, 28
-LABEL, VALUE, BAR, STEP, HEAD = 130, 88, 13, 19, 44
+WIDTH, MARGIN, GAP, COLUMNS = 1380, 24, 28, 3
+LABEL, VALUE, BAR, STEP, HEAD = 124, 66, 13, 19, 44
+# A bar longer than this many of bare veth is broken off, so that one slow path does not press the others together.
+LONGEST = 5
 COLOURS = {"peer": "#8a94a3", "floor": "#b08a2e", "userspace": "#3c78b4", "ebpf": "#2e8b57"}
 
 
@@ -26,6 +28,8 @@ def panel(results, measure, figure, x, y, width):
     found = {path: results.summary(path, measure.name, figure.key) for path in results.paths}
     # By the medians: one slow run shall not press all bars together.
     reach = max((summary[0] for summary in found.values() if summary), default=0) * 1.15 or 1
+    if found.get("veth") and found["veth"][0]:
+        reach = min(reach, LONGEST * found["veth"][0])
     left, room = x + LABEL, width - LABEL - VALUE
 
     def at(value):
@@ -46,13 +50,18 @@ def panel(results, measure, figure, x, y, width):
             drawn.append(
                 f'<rect x="{left}" y="{y}" width="{max(at(median) - left, 1):.1f}" height="{BAR}" rx="2" '
                 f'fill="{COLOURS[kind(path)]}"/>'
-                f'<line x1="{at(least):.1f}" x2="{at(most):.1f}" y1="{middle}" y2="{middle}" stroke="#1c2430"/>'
             )
-            for end in (least, most):
+            if median <= reach:
                 drawn.append(
-                    f'<line x1="{at(end):.1f}" x2="{at(end):.1f}" y1="{middle - 3}" y2="{middle + 3}" '
-                    'stroke="#1c2430"/>'
+                    f'<line x1="{at(least):.1f}" x2="{at(most):.1f}" y1="{middle}" y2="{middle}" stroke="#1c2430"/>'
                 )
+                for end in (least, most):
+                    drawn.append(
+                        f'<line x1="{at(end):.1f}" x2="{at(end):.1f}" y1="{middle - 3}" y2="{middle + 3}" '
+                        'stroke="#1c2430"/>'
+                    )
+            else:
+                drawn.append(text(left + room - 16, middle + 4, "≫", 13, weight="bold", fill="#ffffff"))
             drawn.append(text(x + width, middle + 4, f"{median:,.{figure.decimals}f}", 11, "end"))
         else:
             drawn.append(text(left + 4, middle + 4, "not measured", 10, fill="#667080"))
@@ -61,12 +70,12 @@ def panel(results, measure, figure, x, y, width):
 
 
 def svg(results, title, subtitle):
-    """The whole picture: two panels a row."""
+    """The whole picture: COLUMNS panels a row."""
     panels = list(results.figures())
-    width = (WIDTH - 2 * MARGIN - GAP) / 2
+    width = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
     height = HEAD + STEP * len(results.paths) + GAP
     top = 76
-    rows = (len(panels) + 1) // 2
+    rows = -(-len(panels) // COLUMNS)
     whole = top + rows * height + MARGIN
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {whole}" width="{WIDTH}" height="{whole}" '
@@ -76,6 +85,6 @@ def svg(results, title, subtitle):
         text(MARGIN, 54, subtitle, 12, fill="#667080"),
     ]
     for n, (measure, figure) in enumerate(panels):
-        x = MARGIN + (n % 2) * (width + GAP)
-        drawn += panel(results, measure, figure, x, top + (n // 2) * height, width)
+        x = MARGIN + (n % COLUMNS) * (width + GAP)
+        drawn += panel(results, measure, figure, x, top + (n // COLUMNS) * height, width)
     return "\n".join([*drawn, "</svg>", ""])
