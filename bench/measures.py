@@ -1,7 +1,9 @@
 """What is measured on a path, and by which command."""
 
+import contextlib
 import dataclasses
 import json
+import os
 
 IPERF_PORT = 5201
 
@@ -29,6 +31,16 @@ class Measure:
     words: tuple
     # Seconds that it takes beside those in which it measures.
     beside: float = 0.3
+    # Where its ends run: TOGETHER, APART or, where the scheduler chooses well, ANYWHERE.
+    placed: str = "anywhere"
+
+
+# A latency: whether both ends share a processor makes it five microseconds or seventy, on any path, and the scheduler
+# tosses a coin. On one processor it is the path that is measured, not the waking of another processor.
+TOGETHER = "together"
+# A flood: the sender has a processor, and the receiver one.
+APART = "apart"
+ANYWHERE = "anywhere"
 
 
 def streams(name, count):
@@ -50,12 +62,14 @@ MEASURES = [
         "one byte each way over one TCP connection",
         (Figure("p50_us", "ping-pong p50", "µs", False, 1), Figure("p99_us", "ping-pong p99", "µs", False, 1)),
         ("ping-pong",),
+        placed=TOGETHER,
     ),
     Measure(
         "connect",
         "one new TCP connection after the other",
         (Figure("connect_p50_us", "connect() p50", "µs", False, 1),),
         ("connect", "--threads", "1"),
+        placed=TOGETHER,
     ),
     Measure(
         "connections-rst",
@@ -84,6 +98,7 @@ MEASURES = [
             Figure("second_p50_us", "second packet there and back p50", "µs", False, 1),
         ),
         ("first-packet",),
+        placed=TOGETHER,
     ),
     Measure(
         "udp",
@@ -94,6 +109,7 @@ MEASURES = [
         ),
         ("datagrams",),
         1.0,
+        placed=APART,
     ),
     Measure(
         "udp-paced",
@@ -104,6 +120,7 @@ MEASURES = [
         ),
         ("datagrams", "--rate", "20000"),
         1.0,
+        placed=APART,
     ),
 ]
 
@@ -113,12 +130,36 @@ def figure(measure, key):
     return next(f for what in MEASURES if what.name == measure for f in what.figures if f.key == key)
 
 
-def measure(what, path, seconds, load, before=()):
+def places(what, given=None):
+    """The processors of the client's and of the server's end: those `given`, or as the measure has it."""
+    free = sorted(os.sched_getaffinity(0))
+    if given:
+        return given
+    if what.placed == TOGETHER:
+        return free[:1], free[:1]
+    if what.placed == APART and len(free) > 1:
+        return free[:1], free[1:2]
+    return free, free
+
+
+def bind(process, processors):
+    """Binds all threads of a process to these processors."""
+    for thread in os.listdir(f"/proc/{process.pid}/task"):
+        # A thread may have ended meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), processors)
+
+
+def measure(what, path, seconds, load, servers, processors=None):
     """Takes one measurement on a path; gives back the figures by key, and all else that the tool said.
 
-    `load` is the load generator, `before` what stands before each command.
+    `load` is the load generator, `servers` what answers on the path, `processors` those of its ends, if given.
     """
     deadline = seconds + 30
+    client, server = places(what, processors)
+    before = ["taskset", "-c", ",".join(map(str, client))]
+    for process in servers:
+        bind(process, server)
     if path.more_flows:
         path.client.run(load, "flows", path.address, "--count", str(path.more_flows), deadline=60)
     if what.words[0] == "iperf3":
@@ -135,8 +176,11 @@ def measure(what, path, seconds, load, before=()):
     return json.loads(said)
 
 
-def serve(space, load, before=()):
-    """Starts what answers all measures in a space."""
-    space.start([*before, load, "serve"], ready="ready")
-    space.start([*before, "iperf3", "-s", "-p", str(IPERF_PORT)])
+def serve(space, load):
+    """Starts what answers all measures in a space; gives back the processes."""
+    servers = [
+        space.start([load, "serve"], ready="ready"),
+        space.start(["iperf3", "-s", "-p", str(IPERF_PORT)]),
+    ]
     space.listens(IPERF_PORT)
+    return servers
