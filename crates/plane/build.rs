@@ -6,11 +6,16 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// The types by their names in C and in Rust.
-const TYPES: [(&str, &str); 4] = [
+const TYPES: [(&str, &str); 9] = [
     ("key4", "Key4"),
     ("key6", "Key6"),
     ("flow", "Flow"),
     ("path", "Path"),
+    ("ask4", "Ask4"),
+    ("ask6", "Ask6"),
+    ("decision", "Decision"),
+    ("made", "Made"),
+    ("port", "Port"),
 ];
 
 fn main() {

@@ -55,12 +55,13 @@ struct {
 	__type(value, __u32);
 } cells SEC(".maps");
 
-/* By interface index: the port's slot + 1 in 64 bits; 0 is none. */
+/* By interface index. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct port);
 } ports SEC(".maps");
 
 /* The engine's clock in milliseconds, wrapping. It stands still while there is no engine: what is known then goes on. */
@@ -73,41 +74,59 @@ struct {
 } now SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct ask4);
+	__type(value, struct decision);
+} decisions4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct ask6);
+	__type(value, struct decision);
+} decisions6 SEC(".maps");
+
+/* Flows that were made, for the engine to learn of. Where there is no room for one more, none is made. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1);
+} made SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTS);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct counts);
 } counts SEC(".maps");
 
-static __always_inline void count(__u32 what, __u64 by)
-{
-	__u64 *place = bpf_map_lookup_elem(&counts, &what);
-
-	if (place)
-		*place += by;
-}
-
-static __always_inline int to_engine(__u32 why)
-{
-	count(why, 1);
-	return TO_ENGINE;
-}
-
-/* What was read of a packet. */
+/* What was read of a packet, and where it is counted. */
 struct seen {
-	__u32 at;      /* where the transport header begins */
-	__u32 length;  /* bytes of the longest IP packet that it stands for on the wire */
+	struct counts *counts;
+	struct port *port;
+	__u32 at;     /* where the transport header begins */
+	__u32 length; /* bytes of the longest IP packet that it stands for on the wire */
+	__u32 clock;
 	__u8 protocol;
 	__u8 hop_limit;
 	__u8 v6;
+	__u8 syn;
+	__u8 ack;
+	__u8 ends;       /* FLOW_FIN, FLOW_RST */
 	__be16 src_port; /* or ICMP's identifier */
 	__be16 dst_port;
 	__be32 src[4];
 	__be32 dst[4];
 };
 
-/* Reads the transport header at `l4`, which is `rest` bytes long with its payload. Returns the key's numbers, or sets *why. */
-static __always_inline __be32 transport(struct __sk_buff *skb, void *l4, void *end, __u32 rest, struct seen *seen, int *why)
+static __always_inline int to_engine(struct seen *seen, __u32 why)
+{
+	seen->counts->of[why]++;
+	return TO_ENGINE;
+}
+
+/* Reads the transport header at `l4`, which is `rest` bytes long with its payload. Sets *why if the packet is the engine's. */
+static __always_inline void transport(struct __sk_buff *skb, void *l4, void *end, __u32 rest, struct seen *seen, int *why)
 {
 	__u32 header;
 
@@ -117,13 +136,12 @@ static __always_inline __be32 transport(struct __sk_buff *skb, void *l4, void *e
 
 		if ((void *)(tcp + 1) > end)
 			goto odd;
-		if (tcp->syn || tcp->fin || tcp->rst) {
-			*why = COUNT_CONTROL;
-			return 0;
-		}
 		header = tcp->doff * 4;
 		if (header < sizeof(*tcp) || header > rest)
 			goto odd;
+		seen->syn = tcp->syn;
+		seen->ack = tcp->ack;
+		seen->ends = (tcp->fin ? FLOW_FIN : 0) | (tcp->rst ? FLOW_RST : 0);
 		seen->src_port = tcp->source;
 		seen->dst_port = tcp->dest;
 		break;
@@ -150,7 +168,7 @@ static __always_inline __be32 transport(struct __sk_buff *skb, void *l4, void *e
 		if (seen->v6 ? icmp[0] != 128 && icmp[0] != 129
 			     : icmp[0] != 0 && icmp[0] != 8 && icmp[0] != 13 && icmp[0] != 14) {
 			*why = COUNT_CONTROL;
-			return 0;
+			return;
 		}
 		if (skb->gso_size)
 			goto odd;
@@ -168,54 +186,57 @@ static __always_inline __be32 transport(struct __sk_buff *skb, void *l4, void *e
 		if (segment < seen->length)
 			seen->length = segment;
 	}
-	return (__be32)seen->src_port | (__be32)seen->dst_port << 16;
+	return;
 odd:
 	*why = COUNT_ODD;
-	return 0;
 }
 
-/* Does what a path says; the packet has been read and nothing of it has been written. */
-static __always_inline int obey(struct __sk_buff *skb, struct flow *flow, struct seen *seen, void *data, void *end)
+/* Copies a path if it is the one that is meant and its answers are of this generation. */
+static __always_inline int find_path(__u32 number, __u32 version, __u32 generation, struct path *path)
 {
-	__u32 number = flow->path, clock = 0, *time, *generation, version, cell;
 	struct path *shared = bpf_map_lookup_elem(&paths, &number);
-	struct path path;
+	__u32 cell, *now_of_cell;
 
 	if (!shared)
-		return to_engine(COUNT_STALE);
+		return 0;
 	/* The engine may be writing another path into this place: what is read counts if the version stayed. */
-	version = *(volatile __u32 *)&shared->version;
+	if (*(volatile __u32 *)&shared->version != version)
+		return 0;
 	asm volatile("" ::: "memory");
-	__builtin_memcpy(&path, shared, sizeof(path));
+	__builtin_memcpy(path, shared, sizeof(*path));
 	asm volatile("" ::: "memory");
-	if (version != *(volatile __u32 *)&shared->version || version != flow->path_version)
-		return to_engine(COUNT_STALE);
-	cell = path.cell;
-	generation = bpf_map_lookup_elem(&cells, &cell);
-	time = bpf_map_lookup_elem(&now, &clock);
-	if (!generation || !time)
-		return to_engine(COUNT_STALE);
-	clock = *(volatile __u32 *)time;
-	if (*(volatile __u32 *)generation != flow->generation || (__s32)(flow->expires - clock) <= 0)
-		return to_engine(COUNT_STALE);
+	if (*(volatile __u32 *)&shared->version != version)
+		return 0;
+	cell = path->cell;
+	now_of_cell = bpf_map_lookup_elem(&cells, &cell);
+	return now_of_cell && *(volatile __u32 *)now_of_cell == generation;
+}
 
-	if (path.flags & PATH_CHECK_MACS) {
+/* Whether a path takes the packet: 0, or why it is the engine's. */
+static __always_inline int fits(struct path *path, struct seen *seen, void *data, void *end)
+{
+	if (path->flags & PATH_CHECK_MACS) {
 		__u32 *have = data, want[3];
 
 		if (data + 12 > end)
-			return to_engine(COUNT_ODD);
-		__builtin_memcpy(want, path.macs_in, sizeof(want));
+			return COUNT_ODD;
+		__builtin_memcpy(want, path->macs_in, sizeof(want));
 		if (have[0] != want[0] || have[1] != want[1] || have[2] != want[2])
-			return to_engine(COUNT_MAC);
+			return COUNT_MAC;
 	}
-	if (seen->hop_limit <= path.hop_limit_decrement)
-		return to_engine(COUNT_HOP_LIMIT);
-	if (seen->length > path.mtu)
-		return to_engine(COUNT_TOO_BIG);
+	if (seen->hop_limit <= path->hop_limit_decrement)
+		return COUNT_HOP_LIMIT;
+	if (seen->length > path->mtu)
+		return COUNT_TOO_BIG;
+	return 0;
+}
 
-	/* From here on the packet is written, and nothing may turn back. A helper that fails (no memory) drops it. */
-	__u32 sum;
+/* Does what a path says. From here on nothing turns back: a helper that fails (no memory) drops the packet. */
+static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16 number, struct seen *seen, __u32 segments)
+{
 	__u64 flags = BPF_F_PSEUDO_HDR;
+	const __u32 ip = ETH_HLEN;
+	__u32 sum;
 
 	switch (seen->protocol) {
 	case IPPROTO_TCP:
@@ -231,25 +252,24 @@ static __always_inline int obey(struct __sk_buff *skb, struct flow *flow, struct
 	}
 	/* ICMP of IPv4 does not sum addresses up. */
 	int addresses_summed = seen->protocol != IPPROTO_ICMP;
-	const __u32 ip = ETH_HLEN;
 
 	if (seen->v6) {
-		if (path.flags & PATH_WRITE_SRC) {
-			__s64 change = bpf_csum_diff(seen->src, 16, path.src, 16, 0);
+		if (path->flags & PATH_WRITE_SRC) {
+			__s64 change = bpf_csum_diff(seen->src, 16, path->src, 16, 0);
 
 			if (change < 0 || bpf_l4_csum_replace(skb, sum, 0, change, flags) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, saddr), path.src, 16, 0))
+			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, saddr), path->src, 16, 0))
 				return DROP;
 		}
-		if (path.flags & PATH_WRITE_DST) {
-			__s64 change = bpf_csum_diff(seen->dst, 16, path.dst, 16, 0);
+		if (path->flags & PATH_WRITE_DST) {
+			__s64 change = bpf_csum_diff(seen->dst, 16, path->dst, 16, 0);
 
 			if (change < 0 || bpf_l4_csum_replace(skb, sum, 0, change, flags) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, daddr), path.dst, 16, 0))
+			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, daddr), path->dst, 16, 0))
 				return DROP;
 		}
-		if (path.hop_limit_decrement) {
-			__u8 left = seen->hop_limit - path.hop_limit_decrement;
+		if (path->hop_limit_decrement) {
+			__u8 left = seen->hop_limit - path->hop_limit_decrement;
 
 			if (bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, hop_limit), &left, 1, 0))
 				return DROP;
@@ -257,22 +277,22 @@ static __always_inline int obey(struct __sk_buff *skb, struct flow *flow, struct
 	} else {
 		const __u32 header_sum = ip + __builtin_offsetof(struct iphdr, check);
 
-		if (path.flags & PATH_WRITE_SRC) {
-			if (addresses_summed && bpf_l4_csum_replace(skb, sum, seen->src[0], path.src[0], flags | 4))
+		if (path->flags & PATH_WRITE_SRC) {
+			if (addresses_summed && bpf_l4_csum_replace(skb, sum, seen->src[0], path->src[0], flags | 4))
 				return DROP;
-			if (bpf_l3_csum_replace(skb, header_sum, seen->src[0], path.src[0], 4) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct iphdr, saddr), path.src, 4, 0))
-				return DROP;
-		}
-		if (path.flags & PATH_WRITE_DST) {
-			if (addresses_summed && bpf_l4_csum_replace(skb, sum, seen->dst[0], path.dst[0], flags | 4))
-				return DROP;
-			if (bpf_l3_csum_replace(skb, header_sum, seen->dst[0], path.dst[0], 4) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct iphdr, daddr), path.dst, 4, 0))
+			if (bpf_l3_csum_replace(skb, header_sum, seen->src[0], path->src[0], 4) ||
+			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct iphdr, saddr), path->src, 4, 0))
 				return DROP;
 		}
-		if (path.hop_limit_decrement) {
-			__u8 left = seen->hop_limit - path.hop_limit_decrement;
+		if (path->flags & PATH_WRITE_DST) {
+			if (addresses_summed && bpf_l4_csum_replace(skb, sum, seen->dst[0], path->dst[0], flags | 4))
+				return DROP;
+			if (bpf_l3_csum_replace(skb, header_sum, seen->dst[0], path->dst[0], 4) ||
+			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct iphdr, daddr), path->dst, 4, 0))
+				return DROP;
+		}
+		if (path->hop_limit_decrement) {
+			__u8 left = seen->hop_limit - path->hop_limit_decrement;
 			__be16 was = bpf_htons((__u16)seen->hop_limit << 8 | seen->protocol);
 			__be16 is = bpf_htons((__u16)left << 8 | seen->protocol);
 
@@ -281,105 +301,264 @@ static __always_inline int obey(struct __sk_buff *skb, struct flow *flow, struct
 				return DROP;
 		}
 	}
-	if (path.role != ROLE_NONE) {
-		__be16 is = flow->number, was = path.role == ROLE_DESTINATION ? seen->dst_port : seen->src_port;
-		__u32 place = seen->at + (path.role == ROLE_SOURCE ? 0 : path.role == ROLE_DESTINATION ? 2 : 4);
+	if (path->role != ROLE_NONE) {
+		__be16 was = path->role == ROLE_DESTINATION ? seen->dst_port : seen->src_port;
+		__u32 place = seen->at + (path->role == ROLE_SOURCE ? 0 : path->role == ROLE_DESTINATION ? 2 : 4);
 
-		if (bpf_l4_csum_replace(skb, sum, was, is, (flags & ~(__u64)BPF_F_PSEUDO_HDR) | 2) ||
-		    bpf_skb_store_bytes(skb, place, &is, 2, 0))
+		if (bpf_l4_csum_replace(skb, sum, was, number, (flags & ~(__u64)BPF_F_PSEUDO_HDR) | 2) ||
+		    bpf_skb_store_bytes(skb, place, &number, 2, 0))
 			return DROP;
 	}
-	if (path.flags & PATH_WRITE_MACS) {
-		if (bpf_skb_store_bytes(skb, 0, path.macs_out, 12, 0))
+	if (path->flags & PATH_WRITE_MACS) {
+		if (bpf_skb_store_bytes(skb, 0, path->macs_out, 12, 0))
 			return DROP;
 	}
+	seen->counts->of[path->flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED] += segments;
+	seen->counts->of[COUNT_BYTES] += skb->len;
+	return bpf_redirect_peer(path->ifindex, 0);
+}
 
+/* A packet whose flow is known. */
+static __always_inline int known(struct __sk_buff *skb, struct flow *flow, struct seen *seen, void *data, void *end)
+{
 	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	struct path path;
+	int why;
 
-	flow->last_seen = clock;
+	if ((seen->syn || seen->ends) && !(flow->state & FLOW_MADE))
+		return to_engine(seen, COUNT_CONTROL);
+	if ((__s32)(flow->expires - seen->clock) <= 0 ||
+	    !find_path(flow->path, flow->path_version, flow->generation, &path))
+		return to_engine(seen, COUNT_STALE);
+	why = fits(&path, seen, data, end);
+	if (why)
+		return to_engine(seen, why);
+	if (seen->ends)
+		flow->state |= seen->ends;
+	flow->last_seen = seen->clock;
 	__sync_fetch_and_add(&flow->packets, segments);
 	__sync_fetch_and_add(&flow->bytes, skb->len);
-	count(path.flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED, segments);
-	count(COUNT_BYTES, skb->len);
-	return bpf_redirect_peer(path.ifindex, 0);
+	return obey(skb, &path, flow->number, seen, segments);
+}
+
+/* Whether a packet opens a connection: what a decision is about. */
+static __always_inline int opens(struct seen *seen)
+{
+	return seen->protocol == IPPROTO_TCP ? seen->syn && !seen->ack && !seen->ends : seen->protocol == IPPROTO_UDP;
+}
+
+static __always_inline void words4(__be32 *to, const __be32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+/* Makes the flows of a new connection, in both directions, by a decision. */
+static __always_inline int new_connection(struct __sk_buff *skb, struct decision *decision, struct seen *seen, __be32 numbers,
+					  void *data, void *end)
+{
+	__u16 port = bpf_ntohs(seen->src_port);
+	__be32 reply_numbers = numbers << 16 | numbers >> 16;
+	__u32 slot = seen->port->slot_and_one - 1, segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	struct flow flow = {}, reply = {};
+	struct path path;
+	struct made *event;
+	int why, failed;
+
+	if (port < decision->lowest || port > decision->highest || (__s32)(decision->expires - seen->clock) <= 0 ||
+	    seen->port->may_make == 0)
+		return to_engine(seen, COUNT_NO_FLOW);
+	/* The way back has to hold too; then the way there. */
+	if (!find_path(decision->reply_path, decision->reply_path_version, decision->reply_generation, &path) ||
+	    !find_path(decision->path, decision->path_version, decision->generation, &path))
+		return to_engine(seen, COUNT_STALE);
+	why = fits(&path, seen, data, end);
+	if (why)
+		return to_engine(seen, why);
+	event = bpf_ringbuf_reserve(&made, sizeof(*event), 0);
+	if (!event)
+		return to_engine(seen, COUNT_NO_FLOW);
+
+	flow.path = decision->path;
+	flow.path_version = decision->path_version;
+	flow.generation = decision->generation;
+	flow.expires = seen->clock + decision->hold;
+	flow.state = FLOW_MADE;
+	flow.last_seen = seen->clock;
+	flow.packets = segments;
+	flow.bytes = skb->len;
+	reply.path = decision->reply_path;
+	reply.path_version = decision->reply_path_version;
+	reply.generation = decision->reply_generation;
+	reply.expires = flow.expires;
+	reply.state = FLOW_MADE;
+	reply.last_seen = seen->clock;
+
+	event->v6 = seen->v6;
+	event->protocol = seen->protocol;
+	event->slot = slot;
+	event->numbers = numbers;
+	words4(event->src, seen->src);
+	words4(event->dst, seen->dst);
+	event->reply_slot = decision->reply_slot;
+	event->reply_numbers = reply_numbers;
+	words4(event->reply_src, decision->reply_src);
+	words4(event->reply_dst, decision->reply_dst);
+	event->path = decision->path;
+	event->path_version = decision->path_version;
+	event->reply_path = decision->reply_path;
+	event->reply_path_version = decision->reply_path_version;
+
+	if (seen->v6) {
+		struct key6 there = {.slot = slot, .numbers = numbers, .protocol = seen->protocol};
+		struct key6 back = {.slot = decision->reply_slot, .numbers = reply_numbers, .protocol = seen->protocol};
+
+		words4(there.src, seen->src);
+		words4(there.dst, seen->dst);
+		words4(back.src, decision->reply_src);
+		words4(back.dst, decision->reply_dst);
+		failed = bpf_map_update_elem(&flows6, &back, &reply, BPF_ANY) ||
+			 bpf_map_update_elem(&flows6, &there, &flow, BPF_ANY);
+	} else {
+		struct key4 there = {
+			.slot = slot,
+			.numbers = numbers,
+			.src = seen->src[0],
+			.dst = seen->dst[0],
+			.protocol = seen->protocol,
+		};
+		struct key4 back = {
+			.slot = decision->reply_slot,
+			.numbers = reply_numbers,
+			.src = decision->reply_src[0],
+			.dst = decision->reply_dst[0],
+			.protocol = seen->protocol,
+		};
+
+		failed = bpf_map_update_elem(&flows4, &back, &reply, BPF_ANY) ||
+			 bpf_map_update_elem(&flows4, &there, &flow, BPF_ANY);
+	}
+	/* The engine looks by itself, often enough: waking it would cost more than the rest of this. */
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	/* Full: the engine forgets the half that may be there. */
+	if (failed)
+		return to_engine(seen, COUNT_NO_FLOW);
+	seen->port->may_make--; /* about: two processors may count one */
+	seen->counts->of[COUNT_MADE]++;
+	return obey(skb, &path, 0, seen, segments);
 }
 
 SEC("classifier")
 int port_ingress(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, zero = 0, *clock, slot;
 	struct ethhdr *ethernet = data;
+	struct decision *decision = 0;
 	struct seen seen = {};
 	struct flow *flow;
+	__be32 numbers;
 	int why = 0;
-	__u64 *slot;
 
 	if ((void *)(ethernet + 1) > end)
 		return TO_ENGINE;
 	if (ethernet->h_proto != bpf_htons(ETH_P_IP) && ethernet->h_proto != bpf_htons(ETH_P_IPV6))
 		return TO_ENGINE;
-	slot = bpf_map_lookup_elem(&ports, &ifindex);
-	if (!slot || !*slot)
+	seen.port = bpf_map_lookup_elem(&ports, &ifindex);
+	seen.counts = bpf_map_lookup_elem(&counts, &zero);
+	clock = bpf_map_lookup_elem(&now, &zero);
+	if (!seen.port || !seen.port->slot_and_one || !seen.counts || !clock)
 		return TO_ENGINE;
+	slot = seen.port->slot_and_one - 1;
+	seen.clock = *(volatile __u32 *)clock;
 	if (skb->vlan_present)
-		return to_engine(COUNT_ODD);
+		return to_engine(&seen, COUNT_ODD);
 
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = (void *)(ethernet + 1);
-		struct key4 key = {.slot = *slot - 1};
-		__u32 sum;
+		struct key4 key = {.slot = slot};
+		__u32 *words = (void *)ip;
+		__u64 sum;
 
 		if ((void *)(ip + 1) > end)
-			return to_engine(COUNT_ODD);
+			return to_engine(&seen, COUNT_ODD);
 		seen.length = bpf_ntohs(ip->tot_len);
 		if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(0x3fff) ||
 		    seen.length + ETH_HLEN != skb->len || seen.length < sizeof(*ip))
-			return to_engine(COUNT_ODD);
+			return to_engine(&seen, COUNT_ODD);
 		/* The engine refuses a wrong header checksum; so does this. */
-		sum = bpf_csum_diff(0, 0, (void *)ip, sizeof(*ip), 0);
+		sum = (__u64)words[0] + words[1] + words[2] + words[3] + words[4];
+		sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 		sum = (sum & 0xffff) + (sum >> 16);
-		sum = (sum & 0xffff) + (sum >> 16);
-		if (sum != 0xffff)
-			return to_engine(COUNT_ODD);
+		if (((sum & 0xffff) + (sum >> 16)) != 0xffff)
+			return to_engine(&seen, COUNT_ODD);
 		seen.at = ETH_HLEN + sizeof(*ip);
 		seen.protocol = ip->protocol;
 		seen.hop_limit = ip->ttl;
 		seen.src[0] = ip->saddr;
 		seen.dst[0] = ip->daddr;
-		key.numbers = transport(skb, ip + 1, end, seen.length - sizeof(*ip), &seen, &why);
+		transport(skb, ip + 1, end, seen.length - sizeof(*ip), &seen, &why);
 		if (why)
-			return to_engine(why);
-		key.src = ip->saddr;
-		key.dst = ip->daddr;
-		key.protocol = ip->protocol;
+			return to_engine(&seen, why);
+		numbers = (__be32)seen.src_port | (__be32)seen.dst_port << 16;
+		key.numbers = numbers;
+		key.src = seen.src[0];
+		key.dst = seen.dst[0];
+		key.protocol = seen.protocol;
 		flow = bpf_map_lookup_elem(&flows4, &key);
+		if (opens(&seen) && (!flow || flow->state & (FLOW_FIN | FLOW_RST))) {
+			struct ask4 ask = {
+				.slot = slot,
+				.src = seen.src[0],
+				.dst = seen.dst[0],
+				.dst_port = seen.dst_port,
+				.protocol = seen.protocol,
+			};
+
+			decision = bpf_map_lookup_elem(&decisions4, &ask);
+		}
 	} else {
 		struct ipv6hdr *ip = (void *)(ethernet + 1);
-		struct key6 key = {.slot = *slot - 1};
+		struct key6 key = {.slot = slot};
 
 		if ((void *)(ip + 1) > end)
-			return to_engine(COUNT_ODD);
+			return to_engine(&seen, COUNT_ODD);
 		seen.length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 		if (ip->version != 6 || seen.length + ETH_HLEN != skb->len)
-			return to_engine(COUNT_ODD);
+			return to_engine(&seen, COUNT_ODD);
 		seen.v6 = 1;
 		seen.at = ETH_HLEN + sizeof(*ip);
 		seen.protocol = ip->nexthdr;
 		seen.hop_limit = ip->hop_limit;
 		__builtin_memcpy(seen.src, &ip->saddr, 16);
 		__builtin_memcpy(seen.dst, &ip->daddr, 16);
-		key.numbers = transport(skb, ip + 1, end, seen.length - sizeof(*ip), &seen, &why);
+		transport(skb, ip + 1, end, seen.length - sizeof(*ip), &seen, &why);
 		if (why)
-			return to_engine(why);
-		__builtin_memcpy(key.src, seen.src, 16);
-		__builtin_memcpy(key.dst, seen.dst, 16);
-		key.protocol = ip->nexthdr;
+			return to_engine(&seen, why);
+		numbers = (__be32)seen.src_port | (__be32)seen.dst_port << 16;
+		key.numbers = numbers;
+		words4(key.src, seen.src);
+		words4(key.dst, seen.dst);
+		key.protocol = seen.protocol;
 		flow = bpf_map_lookup_elem(&flows6, &key);
+		if (opens(&seen) && (!flow || flow->state & (FLOW_FIN | FLOW_RST))) {
+			struct ask6 ask = {.slot = slot, .dst_port = seen.dst_port, .protocol = seen.protocol};
+
+			words4(ask.src, seen.src);
+			words4(ask.dst, seen.dst);
+			decision = bpf_map_lookup_elem(&decisions6, &ask);
+		}
 	}
+	if (decision)
+		return new_connection(skb, decision, &seen, numbers, data, end);
 	if (!flow)
-		return to_engine(COUNT_NO_FLOW);
-	return obey(skb, flow, &seen, data, end);
+		return to_engine(&seen, seen.syn || seen.ends ? COUNT_CONTROL : COUNT_NO_FLOW);
+	/* One that opens a connection again on what was not seen to end is the engine's. */
+	if (seen.syn && !seen.ack)
+		return to_engine(&seen, COUNT_CONTROL);
+	return known(skb, flow, &seen, data, end);
 }
 
 /* None of the helpers above wants the GPL. */

@@ -34,10 +34,74 @@ struct flow {
 	__u32 generation;   /* of the path's dependency cell */
 	__u32 expires;      /* milliseconds of `now`, wrapping */
 	__be16 number;      /* the port or identifier that NAT chose */
-	__u16 reserved;
+	__u16 state;     /* FLOW_ below; 0 for one that the engine put here */
 	__u32 last_seen; /* milliseconds of `now` */
 	__u64 packets;   /* on the wire: a super-segment counts as what it stands for */
 	__u64 bytes;     /* from the Ethernet header on, a super-segment's once */
+};
+
+/* Made by the program from a decision; the engine does not know it yet. */
+#define FLOW_MADE 1
+/* Of a made one: what this direction has said. */
+#define FLOW_FIN 2
+#define FLOW_RST 4
+
+/* New connections in one direction, whatever their source port. */
+struct ask4 {
+	__u32 slot;
+	__be32 src;
+	__be32 dst;
+	__be16 dst_port;
+	__u16 protocol;
+};
+
+struct ask6 {
+	__u32 slot;
+	__be32 src[4];
+	__be32 dst[4];
+	__be16 dst_port;
+	__u16 protocol;
+};
+
+/* What new connections become, by a walk that asked nothing of the source port but that it lies in this range. The engine alone writes it. */
+struct decision {
+	__u32 path;
+	__u32 path_version;
+	__u32 generation;
+	__u32 reply_path;
+	__u32 reply_path_version;
+	__u32 reply_generation;
+	__u32 reply_slot;
+	__be32 reply_src[4]; /* the addresses of what answers; its ports are the question's, exchanged */
+	__be32 reply_dst[4];
+	__u32 expires;    /* of the decision */
+	__u32 hold;       /* of the flows made from it, milliseconds */
+	__u16 lowest;     /* source port, in the machine's order */
+	__u16 highest;
+};
+
+/* Tells the engine of a flow that was made. */
+struct made {
+	__u32 v6;
+	__u32 protocol;
+	__u32 slot;
+	__be32 numbers;
+	__be32 src[4];
+	__be32 dst[4];
+	__u32 reply_slot;
+	__be32 reply_numbers;
+	__be32 reply_src[4];
+	__be32 reply_dst[4];
+	__u32 path;
+	__u32 path_version;
+	__u32 reply_path;
+	__u32 reply_path_version;
+};
+
+/* A port. */
+struct port {
+	__u32 slot_and_one; /* 0: none */
+	__u32 may_make;     /* flows that may still be made from its packets: the engine gives anew */
 };
 
 /* Where `number` goes. */
@@ -68,11 +132,12 @@ struct path {
 	__u8 reserved;
 };
 
-/* What happened to packets, one count a processor: places in `counts`. Everything behind the first three went to the engine. */
+/* What happened to packets, counted on each processor: places in `counts`. Everything behind MADE went to the engine. */
 enum count {
 	COUNT_DELIVERED,
 	COUNT_EXITED,
 	COUNT_BYTES,
+	COUNT_MADE, /* flows */
 	COUNT_NO_FLOW,
 	COUNT_STALE,
 	COUNT_CONTROL, /* SYN, FIN, RST, ICMP errors, neighbour discovery */
@@ -81,6 +146,10 @@ enum count {
 	COUNT_HOP_LIMIT,
 	COUNT_MAC,
 	COUNTS,
+};
+
+struct counts {
+	__u64 of[COUNTS];
 };
 
 #endif
