@@ -21,6 +21,7 @@ pub mod stage;
 pub mod trace;
 pub mod walk;
 
+mod alike;
 mod answer;
 mod classify;
 mod egress_only_gateway;

@@ -112,6 +112,15 @@ impl Acl {
         }
     }
 
+    /// The port ranges of all rules, both ways.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
+        [&self.ingress, &self.egress].into_iter().flat_map(|side| {
+            let v4 = side.v4.iter().map(|rule| rule.range);
+            let v6 = side.v6.iter().map(|rule| rule.range);
+            v4.chain(v6).map(|range| (range.from, range.to))
+        })
+    }
+
     /// Judges a packet by its far address: source of ingress, destination of egress.
     #[inline]
     pub(crate) fn judge(

@@ -115,7 +115,7 @@ impl Plane {
     fn begin(config: PlaneConfig, journal: Option<&Path>) -> Result<Plane, PlaneError> {
         let fast = config.fast.map(Fast::load).transpose()?;
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "seed");
-        let shared = Arc::new(Shared::new(config.capacity, seed, fast));
+        let shared = Arc::new(Shared::new(config.capacity, seed, fast)?);
         if let Some(path) = journal {
             let kept = Journal::open(path, &config.capacity.flows, seed)
                 .and_then(|(journal, recovered)| shared.lock().remember(journal, recovered));
@@ -168,6 +168,7 @@ impl Plane {
             return Err(PlaneError::Stopped);
         }
         core.read_counters();
+        core.take_up_all();
         let result = task(&mut core.engine);
         // No packet led to what this put: nothing has to wait.
         let mut waiting = Waiting::default();

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(capacity: Capacity, seed: u64, fast: Option<Fast>) -> Shared {
+    pub(crate) fn new(capacity: Capacity, seed: u64, fast: Option<Fast>) -> Result<Shared, PlaneError> {
         let unix = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -53,10 +53,10 @@ impl Shared {
             since: Instant::now(),
         };
         let mut engine = Engine::new(Fabric::default(), capacity, seed, clock.start);
-        if fast.is_some() {
-            engine.watch();
+        if let Some(fast) = &fast {
+            engine.watch(fast.observer()?);
         }
-        Shared {
+        Ok(Shared {
             spread: fast.is_some(),
             core: Mutex::new(Core {
                 engine,
@@ -66,7 +66,7 @@ impl Shared {
                 swept: Instant::now(),
             }),
             stopping: AtomicBool::new(false),
-        }
+        })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
@@ -110,6 +110,20 @@ impl Core {
         }
     }
 
+    /// Learns what the kernel made, before anything is walked.
+    fn learn(&mut self) {
+        if let Some(fast) = &mut self.fast {
+            let now = self.clock.now();
+            fast.read_made(|made| self.engine.learn(now, made));
+        }
+    }
+
+    /// The same, and takes all of it up: before anything else but a packet is done.
+    pub(crate) fn take_up_all(&mut self) {
+        self.learn();
+        self.engine.take_up_all(self.clock.now());
+    }
+
     /// Gives the kernel the answers that wait, if no packet of their flows can wait any more.
     pub(crate) fn settle(&mut self, waiting: &mut Waiting, quiet: bool) {
         if let Some(fast) = &mut self.fast {
@@ -135,6 +149,10 @@ impl Core {
             // A thread that slept has more to go over.
             let rounds = passed.div_duration_f32(SWEEP).min(10.0) as usize;
             self.swept = Instant::now();
+            self.learn();
+            if let Some(fast) = &self.fast {
+                fast.refill();
+            }
             self.engine.sweep(self.clock.now(), SWEEP_BUDGET * rounds);
         }
     }
@@ -217,6 +235,12 @@ const IDLE: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// The same while the kernel makes flows that the engine has to look at.
+const BUSY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 20_000_000,
+};
+
 /// How long the thread looks for another frame before it sleeps. Under a stream the next one is mostly there within
 /// that; waking it costs the sender an interrupt to the other processor (0.61 of a bare pair's TCP without, 0.69 with: medians).
 const LINGER: Duration = Duration::from_micros(30);
@@ -264,7 +288,7 @@ impl Worker {
             if received > 0 {
                 continue;
             }
-            {
+            let idle = {
                 let mut core = self.shared.lock();
                 core.engine.counters.refused += std::mem::take(&mut batch.refused);
                 core.sweep();
@@ -275,9 +299,10 @@ impl Worker {
                     // The kernel counts what it lost until it is asked.
                     core.engine.counters.overrun += u64::from(ring.lost());
                 }
-            }
+                if core.engine.has_fresh() { BUSY } else { IDLE }
+            };
             if self.shared.spread || !self.linger() {
-                self.wait();
+                self.wait(idle);
             }
         }
     }
@@ -305,6 +330,7 @@ impl Worker {
                 {
                     let mut core = shared.lock();
                     let now = core.clock.now();
+                    core.learn();
                     core.engine.process(now, frames, outbox);
                     core.sweep();
                     core.follow(waiting);
@@ -344,7 +370,7 @@ impl Worker {
         false
     }
 
-    fn wait(&mut self) {
+    fn wait(&mut self, most: Timespec) {
         let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
         let mut descriptors = [
             PollFd::new(ipv4, PollFlags::IN),
@@ -353,7 +379,7 @@ impl Worker {
             PollFd::new(&*self.wake, PollFlags::IN),
         ];
         // An interrupted wait is a short one.
-        let _ = poll(&mut descriptors, Some(&IDLE));
+        let _ = poll(&mut descriptors, Some(&most));
         let woken = !descriptors[3].revents().is_empty();
         if woken {
             let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);

@@ -88,6 +88,42 @@ impl Key {
         Key::new(slot, sent.dst, sent.src, sent.protocol, numbers)
     }
 
+    /// The same whatever the source port: what a decision is about.
+    pub(crate) fn any_source_port(&self) -> Key {
+        let mut ask = *self;
+        ask.words[1] &= 0xffff;
+        ask
+    }
+
+    /// The same whatever the destination port: what answers such.
+    pub(crate) fn any_destination_port(&self) -> Key {
+        let mut key = *self;
+        key.words[1] &= 0xffff_0000;
+        key
+    }
+
+    /// The port that it comes in at.
+    pub(crate) fn slot(&self) -> PortSlot {
+        PortSlot(self.words[0])
+    }
+
+    /// Source and destination, addresses and ports.
+    pub(crate) fn ends(&self) -> ((IpAddr, u16), (IpAddr, u16)) {
+        let wide = |at: usize| {
+            let words = [0, 1, 2, 3].map(|n| u128::from(self.words[at + n]));
+            IpAddr::from(Ipv6Addr::from_bits(
+                words[0] << 96 | words[1] << 64 | words[2] << 32 | words[3],
+            ))
+        };
+        let narrow = |at: usize| IpAddr::from(Ipv4Addr::from_bits(self.words[at]));
+        let (src, dst) = if self.v6 {
+            (wide(2), wide(6))
+        } else {
+            (narrow(2), narrow(3))
+        };
+        ((src, (self.words[1] >> 16) as u16), (dst, self.words[1] as u16))
+    }
+
     #[inline]
     pub(crate) fn is_v6(&self) -> bool {
         self.v6
@@ -141,7 +177,7 @@ impl Key {
     }
 
     /// A key from its parts.
-    pub(super) fn from_words(words: [u32; 10], protocol: u8, v6: bool) -> Key {
+    pub(crate) fn from_words(words: [u32; 10], protocol: u8, v6: bool) -> Key {
         Key { words, protocol, v6 }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! The cache may forget anything at any time: the state of connections is not in here but in `fabric`'s flows.
 
+mod decision;
 mod key;
 mod path;
 mod table;
@@ -17,11 +18,13 @@ use hashbrown::HashSet;
 
 use atoll_fabric::{CellId, Cells};
 
+pub(crate) use decision::{Decision, MOST as MOST_DECISIONS};
 pub(crate) use key::Key;
 pub(crate) use path::{Path, PortRole};
 
 use crate::port::PortSlot;
 use crate::sys::slab::{Half, Line};
+use decision::Decisions;
 use path::Paths;
 use table::Table;
 
@@ -35,6 +38,7 @@ pub(crate) struct FlowCache {
     version: u64,
     /// Keys that were put or removed, if somebody wants to know.
     changed: Option<Vec<Key>>,
+    decisions: Decisions,
 }
 
 impl FlowCache {
@@ -46,6 +50,7 @@ impl FlowCache {
             paths: Paths::new(paths),
             version: 0,
             changed: None,
+            decisions: Decisions::default(),
         }
     }
 
@@ -53,6 +58,71 @@ impl FlowCache {
     pub(crate) fn watch(&mut self) {
         self.changed.get_or_insert_default();
         self.paths.watch();
+    }
+
+    /// Counts a key as changed though it is not kept here.
+    pub(crate) fn touch(&mut self, key: &Key) {
+        if let Some(changed) = &mut self.changed {
+            changed.push(*key);
+        }
+    }
+
+    /// What becomes of new connections like this.
+    pub(crate) fn decision(&self, ask: &Key) -> Option<&Decision> {
+        self.decisions.get(ask)
+    }
+
+    /// Whether a decision holds now.
+    pub(crate) fn holds(&self, decision: &Decision, cells: &Cells, now: u32) -> bool {
+        let holds = |(path, generation): (u32, u32)| {
+            let path = self.paths.get(path);
+            path.is_some_and(|path| cells.generation(path.cell) == generation)
+        };
+        (decision.expires.wrapping_sub(now) as i32) > 0 && holds(decision.there) && holds(decision.back)
+    }
+
+    /// Keeps a decision with its paths, if there is room.
+    pub(crate) fn decide(&mut self, ask: Key, decision: Decision, there: Path, back: Path, cells: &Cells) {
+        if !self.decisions.has_room() {
+            return;
+        }
+        let generations = (cells.generation(there.cell), cells.generation(back.cell));
+        let Some(there) = self.paths.intern(there) else {
+            return;
+        };
+        let Some(back) = self.paths.intern(back) else {
+            self.paths.release(there);
+            return;
+        };
+        self.version += 1;
+        let decision = Decision {
+            there: (there, generations.0),
+            back: (back, generations.1),
+            ..decision
+        };
+        if let Some(replaced) = self.decisions.put(ask, decision) {
+            self.release_both(&replaced);
+        }
+    }
+
+    fn release_both(&mut self, decision: &Decision) {
+        self.paths.release(decision.there.0);
+        self.paths.release(decision.back.0);
+    }
+
+    /// Forgets decisions that do not hold any more.
+    pub(crate) fn sweep_decisions(&mut self, cells: &Cells, now: u32) {
+        let mut decisions = std::mem::take(&mut self.decisions);
+        let gone = decisions.sweep(|decision| self.holds(decision, cells, now));
+        self.decisions = decisions;
+        for decision in gone {
+            self.release_both(&decision);
+        }
+    }
+
+    /// Moves the decisions that changed out.
+    pub(crate) fn take_changed_decisions(&mut self, into: &mut Vec<Key>) {
+        self.decisions.take_changes(into);
     }
 
     /// Moves the keys and the places of paths that changed out.

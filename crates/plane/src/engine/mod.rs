@@ -4,6 +4,7 @@
 //! [`Outbox`]. `forward.rs` is the way of a kept answer, `walk.rs` that of a packet which has none, `neighbour.rs`
 //! answers ARP and neighbour discovery.
 
+mod decide;
 mod forward;
 mod neighbour;
 mod walk;
@@ -22,6 +23,8 @@ use crate::journal::{Journal, Recovered, prolonged};
 use crate::port::{Attachment, Ports, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
+use decide::{Budget, Fresh};
+pub(crate) use decide::{Made, Observer, Seen};
 use walk::AnswerBudget;
 
 /// How much the engine keeps. All of it is bounded.
@@ -112,7 +115,16 @@ pub struct Engine {
     reading: Vec<Reading>,
     /// Where the state of flows is written down, if it is.
     journal: Option<Journal>,
+    /// Asks the kernel about a flow, where it takes part.
+    kernel: Option<Observer>,
+    fresh: Fresh,
+    budget: Budget,
+    /// When decisions may be looked through again.
+    decisions_due: Timestamp,
 }
+
+/// How often decisions are looked through for those that do not hold any more, in milliseconds.
+const DECISIONS_EVERY: u64 = 1000;
 
 /// How often full cells are looked through for unused ones, in milliseconds.
 const CELLS_EVERY: u64 = 10_000;
@@ -173,6 +185,10 @@ impl Engine {
             cells_due: now,
             reading: Vec::new(),
             journal: None,
+            kernel: None,
+            fresh: Fresh::default(),
+            budget: Budget::default(),
+            decisions_due: now,
         }
     }
 
@@ -234,8 +250,9 @@ impl Engine {
         &self.counters
     }
 
-    /// Has what changes kept for [`Engine::take_changes`].
-    pub(crate) fn watch(&mut self) {
+    /// The kernel takes part: has what changes kept for [`Engine::take_changes`], and decides for new connections.
+    pub(crate) fn watch(&mut self, kernel: Observer) {
+        self.kernel = Some(kernel);
         self.cache.watch();
         self.cells.watch();
         self.ports.watch();
@@ -246,6 +263,7 @@ impl Engine {
         self.cache.take_changes(&mut into.keys, &mut into.paths);
         self.cells.take_risen(&mut into.cells);
         self.ports.take_changes(&mut into.ports);
+        self.cache.take_changed_decisions(&mut into.decisions);
     }
 
     /// Takes a change of configuration in. Answers that depend on what it changed are stale at once.
@@ -289,6 +307,11 @@ impl Engine {
             journal.beat(now);
         }
         self.cache.sweep(&self.cells, now.0 as u32, budget);
+        self.take_up_due(now);
+        if self.kernel.is_some() && now >= self.decisions_due {
+            self.decisions_due = now.plus_millis(DECISIONS_EVERY);
+            self.cache.sweep_decisions(&self.cells, now.0 as u32);
+        }
         // The one step whose work no budget bounds, so it is a rare one; until it is made, new answers share a cell
         // that every change bumps.
         if self.cells.len() >= self.capacity.cells && now >= self.cells_due {

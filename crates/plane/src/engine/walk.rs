@@ -37,6 +37,7 @@ impl Engine {
             return;
         }
         let packet = self.describe(now, ip, frame);
+        self.take_up_of(now, ip, packet.quote.is_some());
         if let Some((key, hash)) = &ip.key
             && !packet.always_walks()
             && let Some(drop) = self.verdicts.find(key, *hash, &packet, &self.cells, now)
@@ -45,7 +46,7 @@ impl Engine {
             self.dropped(now, packet.ingress, Some(&packet), &drop);
             return;
         }
-        let verdict = self.judge(now, ip, &packet);
+        let verdict = self.judge(now, ip.key, &packet);
         match verdict {
             Verdict::Forward(action) => {
                 let Some(standing) = self.ports.named(action.out).copied() else {
@@ -107,12 +108,12 @@ impl Engine {
     }
 
     /// Walks, commits, and keeps the answer.
-    fn judge(&mut self, now: Timestamp, ip: &Ip, packet: &Packet) -> Verdict {
+    pub(super) fn judge(&mut self, now: Timestamp, key: Option<(Key, u64)>, packet: &Packet) -> Verdict {
         self.counters.walks += 1;
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let outcome = atoll_fabric::walk(&self.fabric, &self.flows, packet, now, &mut ());
-            let hold = self.holds(ip, packet, &outcome);
+            let hold = self.holds(key.map(|(key, _)| key), packet, &outcome);
             let changed = self.changes_flows(&outcome.effects, now);
             let kept = match outcome.verdict {
                 Verdict::Forward(_) => hold.as_ref().map_or(0, |hold| hold.millis),
@@ -127,9 +128,12 @@ impl Engine {
             // What was dropped for want of a connection that now begins is walked again.
             self.cells.begin(&outcome.effects);
             if changed {
-                self.forget_pair(ip, packet, &outcome);
+                self.forget_pair(key, packet, &outcome);
             }
-            self.keep(now, ip, packet, &outcome, hold);
+            if let Some(hold) = &hold {
+                self.decide(now, packet, &outcome, hold);
+            }
+            self.keep(now, key, packet, &outcome, hold);
             return outcome.verdict;
         }
         // Refused again and again though every walk found room: the tables are full.
@@ -158,8 +162,8 @@ impl Engine {
     }
 
     /// Forgets what is kept for both directions of a flow whose state has changed.
-    fn forget_pair(&mut self, ip: &Ip, packet: &Packet, outcome: &Outcome) {
-        if let Some((key, _)) = &ip.key {
+    fn forget_pair(&mut self, key: Option<(Key, u64)>, packet: &Packet, outcome: &Outcome) {
+        if let Some((key, _)) = &key {
             self.cache.forget(key);
         }
         if let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet))
@@ -170,11 +174,11 @@ impl Engine {
     }
 
     /// How the answer to a packet may be kept in the flow cache.
-    fn holds(&mut self, ip: &Ip, packet: &Packet, outcome: &Outcome) -> Option<Hold> {
+    pub(super) fn holds(&mut self, key: Option<Key>, packet: &Packet, outcome: &Outcome) -> Option<Hold> {
         let Verdict::Forward(action) = &outcome.verdict else {
             return None;
         };
-        let (key, _) = ip.key?;
+        let key = key?;
         if !outcome.cacheable()
             || packet.quote.is_some()
             || packet.fragment.is_some()
@@ -225,7 +229,14 @@ impl Engine {
         })
     }
 
-    fn keep(&mut self, now: Timestamp, ip: &Ip, packet: &Packet, outcome: &Outcome, hold: Option<Hold>) {
+    fn keep(
+        &mut self,
+        now: Timestamp,
+        key: Option<(Key, u64)>,
+        packet: &Packet,
+        outcome: &Outcome,
+        hold: Option<Hold>,
+    ) {
         match (&outcome.verdict, hold) {
             (Verdict::Forward(_), Some(hold)) => {
                 let at = now.0 as u32;
@@ -235,7 +246,7 @@ impl Engine {
                     .keep(&hold.key, hold.path, hold.number, &self.cells, at, until);
             }
             (Verdict::Drop(drop), _) => {
-                if let Some(keyed) = ip.key {
+                if let Some(keyed) = key {
                     let cell = self.cells.intern(&outcome.dependencies);
                     let generation = self.cells.generation(cell);
                     self.verdicts
@@ -341,11 +352,11 @@ impl Engine {
 }
 
 /// An answer that may be kept.
-struct Hold {
-    key: Key,
-    path: Path,
-    number: u16,
-    millis: u32,
+pub(super) struct Hold {
+    pub key: Key,
+    pub path: Path,
+    pub number: u16,
+    pub millis: u32,
 }
 
 /// A frame to rewrite where it lies.

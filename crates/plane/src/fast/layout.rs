@@ -32,10 +32,84 @@ pub(crate) struct Flow {
     pub generation: u32,
     pub expires: u32,
     pub number: u16,
-    pub reserved: u16,
+    pub state: u16,
     pub last_seen: u32,
     pub packets: u64,
     pub bytes: u64,
+}
+
+/// Of a made flow's direction: it has said FIN.
+pub(crate) const FIN: u16 = 2;
+/// The same: RST.
+pub(crate) const RST: u16 = 4;
+
+/// New IPv4 connections in one direction, whatever their source port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Ask4 {
+    pub slot: u32,
+    pub src: u32,
+    pub dst: u32,
+    pub dst_port: u16,
+    pub protocol: u16,
+}
+
+/// New IPv6 connections in one direction, whatever their source port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Ask6 {
+    pub slot: u32,
+    pub src: [u32; 4],
+    pub dst: [u32; 4],
+    pub dst_port: u16,
+    pub protocol: u16,
+}
+
+/// What new connections become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Decision {
+    pub path: u32,
+    pub path_version: u32,
+    pub generation: u32,
+    pub reply_path: u32,
+    pub reply_path_version: u32,
+    pub reply_generation: u32,
+    pub reply_slot: u32,
+    pub reply_src: [u32; 4],
+    pub reply_dst: [u32; 4],
+    pub expires: u32,
+    pub hold: u32,
+    pub lowest: u16,
+    pub highest: u16,
+}
+
+/// A flow that the program made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Made {
+    pub v6: u32,
+    pub protocol: u32,
+    pub slot: u32,
+    pub numbers: u32,
+    pub src: [u32; 4],
+    pub dst: [u32; 4],
+    pub reply_slot: u32,
+    pub reply_numbers: u32,
+    pub reply_src: [u32; 4],
+    pub reply_dst: [u32; 4],
+    pub path: u32,
+    pub path_version: u32,
+    pub reply_path: u32,
+    pub reply_path_version: u32,
+}
+
+/// A port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Port {
+    pub slot_and_one: u32,
+    pub may_make: u32,
 }
 
 pub(crate) const CHECK_MACS: u8 = 1;
@@ -78,6 +152,8 @@ pub struct KernelCounters {
     pub exited: u64,
     /// The bytes of both.
     pub bytes: u64,
+    /// Connections whose flows the kernel made by a decision.
+    pub made: u64,
     /// Packets left to the engine because no answer is kept for their flow.
     pub no_flow: u64,
     /// The same, because the kept answer does not hold any more.
@@ -97,7 +173,7 @@ pub struct KernelCounters {
 }
 
 /// Kinds of counts.
-pub(crate) const COUNTS: usize = 10;
+pub(crate) const COUNTS: usize = 11;
 
 impl From<[u64; COUNTS]> for KernelCounters {
     fn from(counts: [u64; COUNTS]) -> KernelCounters {
@@ -105,6 +181,7 @@ impl From<[u64; COUNTS]> for KernelCounters {
             delivered,
             exited,
             bytes,
+            made,
             no_flow,
             stale,
             control,
@@ -117,6 +194,7 @@ impl From<[u64; COUNTS]> for KernelCounters {
             delivered,
             exited,
             bytes,
+            made,
             no_flow,
             stale,
             control,

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{EbpfError, EbpfLoader};
 use hashbrown::HashMap as Map;
@@ -25,11 +25,12 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use atoll_fabric::{CellId, Cells};
 
-use crate::cache::{FlowCache, Found, Key, PortRole};
+use crate::cache::{Decision, FlowCache, Found, Key, PortRole};
+use crate::engine::{Made, Observer, Seen};
 use crate::port::PortSlot;
-use crate::sys::bpf::{SharedArray, attach_tcx};
+use crate::sys::bpf::{SharedArray, attach_tcx, read_made};
 pub use layout::KernelCounters;
-use layout::{Flow, Key4, Key6};
+use layout::{Ask4, Ask6, Flow, Key4, Key6};
 
 /// The program, compiled by the build.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fast.bpf.o"));
@@ -65,6 +66,11 @@ impl FastCapacity {
     };
 }
 
+/// The ring in which the program tells of flows that it made: some 37,000 of them.
+const MADE_BYTES: u32 = 4 << 20;
+/// Flows that the packets of one port may make before the engine has looked again, which it does every 10 ms, or
+/// 100 ms when nothing else is to be done. More come up and are walked.
+const MADE_A_PORT: u32 = 8192;
 /// Interface indexes below this can be ports of the kernel's: a namespace counts them up from 1.
 const INTERFACES: u32 = 65_536;
 /// Batches for which a flow's answer waits at most before the kernel has it.
@@ -106,32 +112,45 @@ pub(crate) struct Changes {
     pub cells: Vec<CellId>,
     /// Interfaces that became ports, or ceased to be.
     pub ports: Vec<(u32, Option<PortSlot>)>,
+    /// Decisions that were put or removed.
+    pub decisions: Vec<Key>,
 }
 
 /// Answers that wait until the packets that led to them are out, with the round in which they came. Each thread
 /// has its own, since each sends for itself.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    keys: VecDeque<(Key, u32)>,
+    queue: VecDeque<(Wait, u32)>,
     round: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    Flow(Key),
+    Decision(Key),
 }
 
 impl Waiting {
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.queue.is_empty()
     }
 }
 
 /// The program with its maps.
 pub(crate) struct Fast {
     program: ProgramFd,
+    flows4_fd: OwnedFd,
+    flows6_fd: OwnedFd,
     flows4: HashMap<MapData, Key4, Flow>,
     flows6: HashMap<MapData, Key6, Flow>,
     paths: SharedArray,
     cells: SharedArray,
     now: SharedArray,
-    ports: Array<MapData, u64>,
-    counts: PerCpuArray<MapData, u64>,
+    ports: SharedArray,
+    decisions4: HashMap<MapData, Ask4, layout::Decision>,
+    decisions6: HashMap<MapData, Ask6, layout::Decision>,
+    made: RingBuf<MapData>,
+    counts: PerCpuArray<MapData, [u64; layout::COUNTS]>,
     links: Map<u32, OwnedFd>,
     /// Where the ports stand.
     namespace: File,
@@ -150,6 +169,9 @@ impl Fast {
             .map_max_entries("paths", capacity.paths)
             .map_max_entries("cells", capacity.cells)
             .map_max_entries("ports", INTERFACES)
+            .map_max_entries("decisions4", crate::cache::MOST_DECISIONS as u32)
+            .map_max_entries("decisions6", crate::cache::MOST_DECISIONS as u32)
+            .map_max_entries("made", MADE_BYTES)
             .load(PROGRAM)?;
         let program: &mut SchedClassifier = ebpf
             .program_mut("port_ingress")
@@ -164,13 +186,23 @@ impl Fast {
             }
             _ => Err(FastError::Missing(name)),
         };
+        let paths = shared("paths", capacity.paths, size_of::<layout::Path>())?;
+        let cells = shared("cells", capacity.cells, size_of::<u32>())?;
+        let now = shared("now", 1, size_of::<u32>())?;
+        let ports = shared("ports", INTERFACES, size_of::<layout::Port>())?;
+        let (flows4, flows6) = (take("flows4")?, take("flows6")?);
         Ok(Fast {
-            paths: shared("paths", capacity.paths, size_of::<layout::Path>())?,
-            cells: shared("cells", capacity.cells, size_of::<u32>())?,
-            now: shared("now", 1, size_of::<u32>())?,
-            flows4: HashMap::try_from(take("flows4")?)?,
-            flows6: HashMap::try_from(take("flows6")?)?,
-            ports: Array::try_from(take("ports")?)?,
+            paths,
+            cells,
+            now,
+            flows4_fd: descriptor(&flows4)?,
+            flows6_fd: descriptor(&flows6)?,
+            flows4: HashMap::try_from(flows4)?,
+            flows6: HashMap::try_from(flows6)?,
+            ports,
+            decisions4: HashMap::try_from(take("decisions4")?)?,
+            decisions6: HashMap::try_from(take("decisions6")?)?,
+            made: RingBuf::try_from(take("made")?)?,
             counts: PerCpuArray::try_from(take("counts")?)?,
             program,
             links: Map::new(),
@@ -207,8 +239,14 @@ impl Fast {
         }
         for key in changes.keys.drain(..) {
             match cache.peek(&key) {
-                Some(_) => waiting.keys.push_back((key, waiting.round)),
+                Some(_) => waiting.queue.push_back((Wait::Flow(key), waiting.round)),
                 None => self.remove(&key),
+            }
+        }
+        for ask in changes.decisions.drain(..) {
+            match cache.decision(&ask) {
+                Some(_) => waiting.queue.push_back((Wait::Decision(ask), waiting.round)),
+                None => self.remove_decision(&ask),
             }
         }
     }
@@ -218,26 +256,125 @@ impl Fast {
     /// one of its flow that waits.
     pub(crate) fn settle(&mut self, waiting: &mut Waiting, cache: &FlowCache, quiet: bool) {
         waiting.round = waiting.round.wrapping_add(1);
-        while let Some((key, since)) = waiting.keys.front().copied() {
+        while let Some((wait, since)) = waiting.queue.front().copied() {
             if !quiet && waiting.round.wrapping_sub(since) < PATIENCE {
                 break;
             }
-            waiting.keys.pop_front();
-            match cache.peek(&key) {
-                Some(found) => self.put(&key, &found, cache),
-                None => self.remove(&key),
+            waiting.queue.pop_front();
+            match wait {
+                Wait::Flow(key) => match cache.peek(&key) {
+                    Some(found) => self.put(&key, &found, cache),
+                    None => self.remove(&key),
+                },
+                Wait::Decision(ask) => match cache.decision(&ask) {
+                    Some(decision) => self.put_decision(&ask, decision, cache),
+                    None => self.remove_decision(&ask),
+                },
             }
         }
+    }
+
+    fn put_decision(&mut self, ask: &Key, decision: &Decision, cache: &FlowCache) {
+        let ((_, there_version), (_, back_version)) =
+            (cache.path(decision.there.0), cache.path(decision.back.0));
+        let reply = KernelKey::from(&decision.reply);
+        let (reply_slot, reply_src, reply_dst) = match reply {
+            KernelKey::V4(key) => (key.slot, [key.src, 0, 0, 0], [key.dst, 0, 0, 0]),
+            KernelKey::V6(key) => (key.slot, key.src, key.dst),
+        };
+        let decision = layout::Decision {
+            path: decision.there.0,
+            path_version: there_version,
+            generation: decision.there.1,
+            reply_path: decision.back.0,
+            reply_path_version: back_version,
+            reply_generation: decision.back.1,
+            reply_slot,
+            reply_src,
+            reply_dst,
+            expires: decision.expires,
+            hold: decision.hold,
+            lowest: *decision.ports.start(),
+            highest: *decision.ports.end(),
+        };
+        let put = match KernelAsk::from(ask) {
+            KernelAsk::V4(ask) => self.decisions4.insert(ask, decision, 0),
+            KernelAsk::V6(ask) => self.decisions6.insert(ask, decision, 0),
+        };
+        self.refused += u64::from(put.is_err());
+    }
+
+    fn remove_decision(&mut self, ask: &Key) {
+        // It need not have been there.
+        let _ = match KernelAsk::from(ask) {
+            KernelAsk::V4(ask) => self.decisions4.remove(&ask),
+            KernelAsk::V6(ask) => self.decisions6.remove(&ask),
+        };
+    }
+
+    /// Reads which flows the program has made since the last call.
+    pub(crate) fn read_made(&mut self, mut learn: impl FnMut(Made)) {
+        while let Some(event) = self.made.next() {
+            if let Some(made) = read_made(&event) {
+                learn(Made {
+                    there: key_of(
+                        made.v6,
+                        made.protocol,
+                        made.slot,
+                        made.numbers,
+                        made.src,
+                        made.dst,
+                    ),
+                    back: key_of(
+                        made.v6,
+                        made.protocol,
+                        made.reply_slot,
+                        made.reply_numbers,
+                        made.reply_src,
+                        made.reply_dst,
+                    ),
+                    there_path: (made.path, made.path_version),
+                    back_path: (made.reply_path, made.reply_path_version),
+                });
+            }
+        }
+    }
+
+    /// Lets each port's packets make flows again.
+    pub(crate) fn refill(&self) {
+        for ifindex in self.links.keys() {
+            self.ports.set_second_word(*ifindex as usize, MADE_A_PORT);
+        }
+    }
+
+    /// Asks the program about a flow, without this.
+    pub(crate) fn observer(&self) -> Result<Observer, FastError> {
+        let (flows4, flows6) = (again(&self.flows4_fd)?, again(&self.flows6_fd)?);
+        let flows4: HashMap<MapData, Key4, Flow> = HashMap::try_from(flows4)?;
+        let flows6: HashMap<MapData, Key6, Flow> = HashMap::try_from(flows6)?;
+        Ok(Box::new(move |key| {
+            let flow = match KernelKey::from(key) {
+                KernelKey::V4(key) => flows4.get(&key, 0),
+                KernelKey::V6(key) => flows6.get(&key, 0),
+            };
+            flow.ok().map(|flow| Seen {
+                packets: flow.packets,
+                fin: flow.state & layout::FIN != 0,
+                rst: flow.state & layout::RST != 0,
+                last: flow.last_seen,
+            })
+        }))
     }
 
     fn port(&mut self, ifindex: u32, slot: Option<PortSlot>) {
         let Some(slot) = slot else {
             // First it is no port any more, then nothing is asked.
-            let _ = self.ports.set(ifindex, 0, 0);
+            self.ports.set_word(ifindex as usize, 0);
             self.links.remove(&ifindex);
             return;
         };
-        if self.ports.set(ifindex, u64::from(slot.0) + 1, 0).is_err() {
+        self.ports.set_second_word(ifindex as usize, MADE_A_PORT);
+        if !self.ports.set_word(ifindex as usize, slot.0.wrapping_add(1)) {
             self.refused += 1;
             return;
         }
@@ -317,10 +454,12 @@ impl Fast {
 
     /// What the program has counted.
     pub(crate) fn counters(&self) -> KernelCounters {
-        let mut sums = [0; layout::COUNTS];
-        for (place, sum) in sums.iter_mut().enumerate() {
-            if let Ok(counts) = self.counts.get(&(place as u32), 0) {
-                *sum = counts.iter().fold(0, |sum: u64, count| sum.wrapping_add(*count));
+        let mut sums = [0u64; layout::COUNTS];
+        if let Ok(processors) = self.counts.get(&0, 0) {
+            for counts in processors.iter() {
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum = sum.wrapping_add(*count);
+                }
             }
         }
         KernelCounters {
@@ -368,6 +507,61 @@ impl From<&Key> for KernelKey {
             })
         }
     }
+}
+
+enum KernelAsk {
+    V4(Ask4),
+    V6(Ask6),
+}
+
+impl From<&Key> for KernelAsk {
+    fn from(key: &Key) -> KernelAsk {
+        // The source port stands first and is 0.
+        let port = |numbers: u32| (u32::from_be(numbers) as u16).to_be();
+        match KernelKey::from(key) {
+            KernelKey::V4(key) => KernelAsk::V4(Ask4 {
+                slot: key.slot,
+                src: key.src,
+                dst: key.dst,
+                dst_port: port(key.numbers),
+                protocol: key.protocol as u16,
+            }),
+            KernelKey::V6(key) => KernelAsk::V6(Ask6 {
+                slot: key.slot,
+                src: key.src,
+                dst: key.dst,
+                dst_port: port(key.numbers),
+                protocol: key.protocol as u16,
+            }),
+        }
+    }
+}
+
+/// A key as the program writes it.
+fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [u32; 4]) -> Key {
+    let mut words = [0; 10];
+    (words[0], words[1]) = (slot, u32::from_be(numbers));
+    if v6 == 0 {
+        (words[2], words[3]) = (u32::from_be(src[0]), u32::from_be(dst[0]));
+    } else {
+        words[2..6].copy_from_slice(&src.map(u32::from_be));
+        words[6..].copy_from_slice(&dst.map(u32::from_be));
+    }
+    Key::from_words(words, protocol as u8, v6 != 0)
+}
+
+/// A hash map's descriptor.
+fn descriptor(map: &aya::maps::Map) -> Result<OwnedFd, FastError> {
+    match map {
+        aya::maps::Map::HashMap(map) => map.fd().as_fd().try_clone_to_owned().map_err(FastError::Share),
+        _ => Err(FastError::Missing("hash map of flows")),
+    }
+}
+
+/// Another handle to a map.
+fn again(map: &OwnedFd) -> Result<aya::maps::Map, FastError> {
+    let map = map.try_clone().map_err(FastError::Share)?;
+    Ok(aya::maps::Map::HashMap(MapData::from_fd(map)?))
 }
 
 /// A path as the program reads it.

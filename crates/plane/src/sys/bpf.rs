@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::fast::layout::{Flow, Key4, Key6, Path};
+use crate::fast::layout::{Ask4, Ask6, Decision, Flow, Key4, Key6, Made, Path};
 
 /// The memory of an array map with `BPF_F_MMAPABLE`.
 pub(crate) struct SharedArray {
@@ -56,6 +56,17 @@ impl SharedArray {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Sets the second word of a value of two.
+    pub(crate) fn set_second_word(&self, at: usize, word: u32) {
+        if at < self.length && self.stride >= 8 {
+            // SAFETY: inside the mapping, aligned to 4; the kernel's programs read the word as one.
+            unsafe {
+                let place = self.start.as_ptr().add(at * self.stride + 4);
+                AtomicU32::from_ptr(place.cast()).store(word, Ordering::Relaxed);
+            }
         }
     }
 
@@ -152,3 +163,16 @@ unsafe impl aya::Pod for Key4 {}
 unsafe impl aya::Pod for Key6 {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Flow {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Ask4 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Ask6 {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Decision {}
+
+/// Reads what the program says of a flow that it made.
+pub(crate) fn read_made(bytes: &[u8]) -> Option<Made> {
+    let bytes = bytes.first_chunk::<{ size_of::<Made>() }>()?;
+    // SAFETY: as many bytes as a value has, and any bytes are one; they need not be aligned.
+    Some(unsafe { bytes.as_ptr().cast::<Made>().read_unaligned() })
+}
