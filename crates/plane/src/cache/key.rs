@@ -102,28 +102,6 @@ impl Key {
         key
     }
 
-    /// The port that it comes in at.
-    pub(crate) fn slot(&self) -> PortSlot {
-        PortSlot(self.words[0])
-    }
-
-    /// Source and destination, addresses and ports.
-    pub(crate) fn ends(&self) -> ((IpAddr, u16), (IpAddr, u16)) {
-        let wide = |at: usize| {
-            let words = [0, 1, 2, 3].map(|n| u128::from(self.words[at + n]));
-            IpAddr::from(Ipv6Addr::from_bits(
-                words[0] << 96 | words[1] << 64 | words[2] << 32 | words[3],
-            ))
-        };
-        let narrow = |at: usize| IpAddr::from(Ipv4Addr::from_bits(self.words[at]));
-        let (src, dst) = if self.v6 {
-            (wide(2), wide(6))
-        } else {
-            (narrow(2), narrow(3))
-        };
-        ((src, (self.words[1] >> 16) as u16), (dst, self.words[1] as u16))
-    }
-
     #[inline]
     pub(crate) fn is_v6(&self) -> bool {
         self.v6

@@ -306,7 +306,15 @@ impl Engine {
             (None, Attachment::Internet { router, station }) => (station, router),
             (None, Attachment::Eni(_)) => return None,
         };
-        let ((src, src_port), (dst, dst_port)) = key.ends();
+        let (src, dst) = key.addresses();
+        let L4::Ports {
+            src: src_port,
+            dst: dst_port,
+            ..
+        } = key.l4()
+        else {
+            return None;
+        };
         Some(Packet {
             ingress: standing.attachment.port(),
             src_mac,
