@@ -6,13 +6,14 @@
 //!
 //! May not be in here: rules of its own about packets (crate `fabric`), I/O, clocks.
 //!
-//! Start at [`mod@trace`]; [`place`] finds out what a person means by `web-a`, `eni-…`, `10.0.0.5` or `internet`.
+//! Start at [`mod@trace`]; [`way`] tells a walk in short; [`place`] finds out what a person means by `web-a`, `eni-…`, `10.0.0.5` or `internet`.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod place;
 pub mod trace;
+pub mod way;
 pub mod words;
 
-pub use place::{Outside, PlaceError, find_instance};
+pub use place::{Outside, PlaceError, find_instance, find_ports, name_of};
 pub use trace::{Protocol, Query, Trace, TraceHop, trace};

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use atoll_fabric::Port;
 use atoll_model::{EniId, Instance, InstanceState, NetworkInterface};
 use atoll_net::Family;
 use atoll_region::Region;
@@ -146,6 +147,26 @@ pub(crate) fn find(regions: &[Arc<Region>], name: &str) -> Result<Found, PlaceEr
         .ok_or_else(|| PlaceError::NoInterface(instance.id.to_string()))
 }
 
+/// The ports that a name means: of an instance, all its interfaces'.
+///
+/// # Errors
+/// When nothing here has the name, or several things have it; an address that no interface has is nothing here.
+pub fn find_ports(regions: &[Arc<Region>], name: &str) -> Result<Vec<Port>, PlaceError> {
+    match find_instance(regions, name) {
+        Ok(instance) => {
+            let interfaces = regions.iter().flat_map(|region| region.enis_of(instance.id));
+            return Ok(interfaces.map(|eni| Port::Eni(eni.id)).collect());
+        }
+        Err(PlaceError::Unknown(_)) => {}
+        Err(error) => return Err(error),
+    }
+    match find(regions, name)? {
+        Found::Interface(eni, _) => Ok(vec![Port::Eni(eni.id)]),
+        Found::Internet(None) => Ok(vec![Port::Internet]),
+        Found::Internet(Some(_)) => Err(unknown(name)),
+    }
+}
+
 /// An interface's first address of a family.
 pub(crate) fn address(eni: &NetworkInterface, family: Family) -> Option<IpAddr> {
     eni.addresses().find(|a| Family::of(*a) == family)
@@ -172,7 +193,7 @@ pub(crate) fn find_destination(
 }
 
 /// The `Name` tag of a component; of an interface without one, its instance's.
-pub(crate) fn name_of(regions: &[Arc<Region>], place: atoll_fabric::Place) -> Option<String> {
+pub fn name_of(regions: &[Arc<Region>], place: atoll_fabric::Place) -> Option<String> {
     use atoll_fabric::Place;
     use atoll_model::Key;
     let key = match place {
