@@ -2,7 +2,7 @@
 //!
 //! - `writer.rs` and `region_handle.rs`: one writer a region, durable before it is seen.
 //! - `serve.rs`: from options to a daemon that serves; `daemon.rs`: what the process shares.
-//! - `packets.rs`: traces and drops; `last_console.rs`: what terminated instances wrote.
+//! - `packets.rs`: traces and drops; `flows.rs`: live flows and counters; `last_console.rs`: what terminated instances wrote.
 //! - `reconcile/`: what ought to be against what is: instances, ports, stacks.
 //! - `control/`: what is not AWS's API, over a socket of the owner's.
 //! - `places.rs`, `credentials.rs`, `pools.rs`: what lies where on the disk.
@@ -16,6 +16,7 @@ pub mod control;
 pub mod credentials;
 mod daemon;
 pub mod entropy;
+mod flows;
 mod handover;
 mod last_console;
 pub mod options;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use atoll_fabric::packet::protocol;
-use atoll_fabric::{Fabric, L4, NoFlows, Packet, Port};
+use atoll_fabric::{Fabric, L4, NoFlows, Port};
 use atoll_lens::{Outside, Query, Trace, words};
 use atoll_plane::DropRecord;
 use atoll_region::Region;
@@ -72,26 +72,29 @@ fn dropped(record: &DropRecord) -> Dropped {
             Port::Internet => internet::ID.to_owned(),
         },
         protocol: packet.map(|packet| protocol_name(packet.protocol)),
-        source: packet.map(|packet| end(packet.src, ports(packet).map(|(source, _)| source))),
-        destination: packet.map(|packet| end(packet.dst, ports(packet).map(|(_, destination)| destination))),
+        source: packet.map(|packet| end(packet.src, ports(packet.l4).map(|(source, _)| source))),
+        destination: packet
+            .map(|packet| end(packet.dst, ports(packet.l4).map(|(_, destination)| destination))),
     }
 }
 
-fn ports(packet: &Packet) -> Option<(u16, u16)> {
-    match packet.l4 {
+/// Source and destination port, where there are any.
+pub(crate) fn ports(l4: L4) -> Option<(u16, u16)> {
+    match l4 {
         L4::Ports { src, dst, .. } => Some((src, dst)),
         L4::Icmp { .. } | L4::Other => None,
     }
 }
 
-fn end(address: IpAddr, port: Option<u16>) -> String {
+/// An address with its port.
+pub(crate) fn end(address: IpAddr, port: Option<u16>) -> String {
     match (address, port) {
         (address, None) => address.to_string(),
         (address, Some(port)) => std::net::SocketAddr::new(address, port).to_string(),
     }
 }
 
-fn protocol_name(number: u8) -> String {
+pub(crate) fn protocol_name(number: u8) -> String {
     match number {
         protocol::TCP => "tcp".into(),
         protocol::UDP => "udp".into(),

@@ -1,7 +1,8 @@
 //! What is not AWS's API: asked over a unix socket of mode 0600, one JSON document a line each way.
 //!
-//! [`protocol`] is what both sides say, `server` answers, [`client`] asks.
+//! [`protocol`] is what both sides say ([`flows`]: about flows), `server` answers, [`client`] asks.
 
 pub mod client;
+pub mod flows;
 pub mod protocol;
 pub(crate) mod server;

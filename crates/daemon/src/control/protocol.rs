@@ -7,6 +7,8 @@ use atoll_instance::Limits;
 use atoll_lens::{Query, Trace};
 use serde::{Deserialize, Serialize};
 
+pub use super::flows::{Counted, EngineCounters, Flow, FlowWay, Flows, KernelCounters, Sample, StageCount};
+
 /// The longest request, in bytes.
 pub const MAX_REQUEST: u64 = 64 * 1024;
 /// The longest reply, in bytes.
@@ -29,6 +31,19 @@ pub enum Request {
     Drops {
         /// The latest so many.
         limit: u32,
+    },
+    /// Flows that are known now.
+    Flows {
+        /// Only those of this instance, interface, address or `internet`.
+        #[serde(default)]
+        place: Option<String>,
+        /// At most so many.
+        limit: u32,
+    },
+    /// What is counted at this moment.
+    Sample {
+        /// With so many flows at most.
+        flows: u32,
     },
     /// Where a command for an instance is to be sent: by id, `Name` tag or logical id, or `internet`.
     ExecTarget {
@@ -56,6 +71,10 @@ pub enum Reply {
         /// Each packet, or several alike.
         drops: Vec<Dropped>,
     },
+    /// To [`Request::Flows`].
+    Flows(Flows),
+    /// To [`Request::Sample`].
+    Sample(Box<Sample>),
     /// To [`Request::ExecTarget`].
     ExecTarget(ExecTarget),
     /// Done.

@@ -95,6 +95,14 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
             Ok(drops) => Reply::Drops { drops },
             Err(message) => refused(message),
         },
+        Request::Flows { place, limit } => match daemon.flows(place, limit).await {
+            Ok(flows) => Reply::Flows(flows),
+            Err(message) => refused(message),
+        },
+        Request::Sample { flows } => match daemon.sample(flows).await {
+            Ok(sample) => Reply::Sample(Box::new(sample)),
+            Err(message) => refused(message),
+        },
         Request::ExecTarget { name } => exec_target(daemon, &name).await,
         Request::Shutdown => {
             daemon.stop.notify_one();
