@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use atoll_daemon::options::{Auth, DEFAULT_LISTEN, DataPlane};
 use atoll_lens::Protocol;
@@ -35,6 +36,10 @@ pub enum Command {
     Trace(Trace),
     /// Show what was dropped lately, where and by which rule.
     Drops(Drops),
+    /// Show the flows that are known now, with their paths and counters.
+    Flows(Flows),
+    /// Show flows, rates, misses and drops as they happen.
+    Top(Top),
     /// Print shell exports: eval "$(atoll env)".
     Env(Env),
     /// Call one operation of AWS's API and print its XML: atoll api DescribeVpcs Filter.1.Name=state …
@@ -149,6 +154,32 @@ pub struct Drops {
 }
 
 #[derive(Debug, Args)]
+pub struct Flows {
+    /// Only those of this instance (id, Name tag or logical id), interface, address, or `internet`.
+    #[arg(value_name = "INSTANCE")]
+    pub instance: Option<String>,
+    /// At most so many, 10000 at the most.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub limit: u32,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Top {
+    /// One frame as text; so it is, too, when the output is no terminal.
+    #[arg(long)]
+    pub once: bool,
+    /// One sample, with rates over the interval, as JSON.
+    #[arg(long, conflicts_with = "once")]
+    pub json: bool,
+    /// Seconds between two looks, 0.1 to 60.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+}
+
+#[derive(Debug, Args)]
 pub struct Env {
     /// As JSON.
     #[arg(long)]
@@ -174,6 +205,13 @@ fn protocol(text: &str) -> Result<Protocol, String> {
         "udp" => Ok(Protocol::Udp),
         "icmp" => Ok(Protocol::Icmp),
         other => Err(format!("{other:?} is not one of: tcp, udp, icmp")),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=60.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("{text:?} is not a number of seconds from 0.1 to 60")),
     }
 }
 
@@ -225,6 +263,14 @@ mod tests {
         );
         for wrong in ["", ".", "lab:4600", "http://lab", "*.lab", "[::1]"] {
             assert!(host_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_neither_nothing_nor_endless() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "0", "-1", "61", "NaN", "inf", "1s"] {
+            assert!(interval(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -15,11 +15,13 @@ mod drops;
 mod env;
 mod events;
 mod exec;
+mod flows;
 mod output;
 mod serve;
 mod stack;
 mod status;
 mod table;
+mod top;
 mod trace;
 mod up;
 mod xml;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         Command::Exec(arguments) => exec::run(endpoint, arguments),
         Command::Trace(arguments) => trace::run(endpoint, arguments),
         Command::Drops(arguments) => drops::run(endpoint, arguments),
+        Command::Flows(arguments) => flows::run(endpoint, arguments),
+        Command::Top(arguments) => top::run(endpoint, arguments),
         Command::Env(arguments) => env::run(endpoint, arguments),
         Command::Api(arguments) => call::run(endpoint, arguments),
     };
