@@ -5,6 +5,7 @@ import os
 import pathlib
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -109,19 +110,17 @@ class Daemon:
             self.guard.wait()
             # Its `cat` ends with the pipe.
             self.guard.stdin.close()
-        if self.daemon is not None:
+        if self.daemon:
+            down = [self.binary, "down", "--all"]
             try:
-                if self.daemon.poll() is None:
-                    command([self.binary, "down", "--all"], env=self.environment)
-                    self.daemon.wait(timeout=DEADLINE)
+                # Also after a daemon that ended by itself: what it had begun is taken away.
+                command(down, env=self.environment)
+                self.daemon.wait(timeout=DEADLINE)
             except (Failed, subprocess.TimeoutExpired) as failed:
-                print(f"bench: {failed}; ending the daemon", flush=True)
+                print(f"bench: {failed}; ending the daemon", file=sys.stderr, flush=True)
                 self.daemon.kill()
                 self.daemon.wait()
-                # Without a daemon it takes away what is left: instances, namespaces, files.
-                subprocess.run(
-                    [self.binary, "down", "--all"], env=self.environment, timeout=DEADLINE, start_new_session=True
-                )
+                subprocess.run(down, env=self.environment, timeout=DEADLINE, start_new_session=True)
         self.directory.cleanup()
 
 
