@@ -75,3 +75,51 @@ pub fn stations(regions: &[Arc<Region>], ingress: Port, source: IpAddr, hops: &[
     }
     stations
 }
+
+#[cfg(test)]
+mod tests {
+    use atoll_fabric::{Decision, L4};
+    use atoll_model::{Direction, EgressOnlyGatewayId, EniId, InternetGatewayId, NatGatewayId, RouteTableId};
+
+    use super::*;
+
+    fn hop(place: Place) -> Hop {
+        Hop {
+            place,
+            decision: Decision::Passed,
+            rule: None,
+            src: [10, 0, 0, 5].into(),
+            dst: [198, 51, 100, 7].into(),
+            l4: L4::Other,
+        }
+    }
+
+    fn told(ingress: Port, places: &[Place]) -> Vec<String> {
+        let hops: Vec<Hop> = places.iter().copied().map(hop).collect();
+        let stations = stations(&[], ingress, [203, 0, 113, 9].into(), &hops);
+        stations.iter().map(|station| station.word().to_owned()).collect()
+    }
+
+    #[test]
+    fn who_hands_a_packet_on_is_told_and_who_only_judges_is_not() {
+        let eni = EniId::new(5);
+        let way = [
+            Place::Interface(eni),
+            Place::SecurityGroups(eni, Direction::Egress),
+            Place::RouteTable(RouteTableId::new(1)),
+            Place::NatGateway(NatGatewayId::new(1)),
+            Place::RouteTable(RouteTableId::new(2)),
+            Place::InternetGateway(InternetGatewayId::new(1)),
+            Place::Internet,
+        ];
+        let id = eni.to_string();
+        assert_eq!(told(Port::Eni(eni), &way), [&*id, "nat", "igw", "198.51.100.7"]);
+        assert_eq!(told(Port::Eni(eni), &way[..3]), [&*id], "a way that ends early");
+        let back = [
+            Place::EgressOnlyGateway(EgressOnlyGatewayId::new(1)),
+            Place::SecurityGroups(eni, Direction::Ingress),
+            Place::Interface(eni),
+        ];
+        assert_eq!(told(Port::Internet, &back), ["203.0.113.9", "eigw", &*id]);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use atoll_fabric::packet::{protocol, tcp};
 use atoll_fabric::{Fabric, Flows, L4, Limits, NoFlows, Packet, Port, Verdict, walk};
-use atoll_lens::{Outside, PlaceError, Protocol, Query, Trace, find_instance, trace};
+use atoll_lens::{Outside, PlaceError, Protocol, Query, Trace, find_instance, find_ports, trace};
 use atoll_model::{
     AccountId, Change, Delta, Direction, ImageId, Instance, InstanceId, InstanceState, RegionName,
     SecurityGroup, SubnetId, Tags, Timestamp,
@@ -197,6 +197,25 @@ fn an_address_that_two_regions_have_is_ambiguous_as_a_source_and_the_senders_own
         .id
         .to_string();
     assert_eq!(told.at, own);
+}
+
+#[test]
+fn a_name_means_all_ports_of_an_instance() {
+    let regions = two();
+    let instance = find_instance(&regions, "one").unwrap();
+    let enis = regions.iter().flat_map(|region| region.enis_of(instance.id));
+    let enis: Vec<Port> = enis.map(|eni| Port::Eni(eni.id)).collect();
+    assert_eq!(enis.len(), 1);
+    let [Port::Eni(eni)] = enis[..] else {
+        panic!("{enis:?}")
+    };
+    for name in ["one", &instance.id.to_string(), &eni.to_string()] {
+        assert_eq!(find_ports(&regions, name).unwrap(), enis, "{name}");
+    }
+    assert_eq!(find_ports(&regions, "internet").unwrap(), [Port::Internet]);
+    for name in ["three", "203.0.113.200"] {
+        assert_eq!(find_ports(&regions, name), Err(PlaceError::Unknown(name.into())));
+    }
 }
 
 #[test]
