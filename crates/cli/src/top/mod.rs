@@ -110,3 +110,6 @@ fn text(buffer: &Buffer) -> String {
     });
     lines.collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests;
