@@ -167,7 +167,6 @@ impl Plane {
         if self.inner.shared.stopping.load(Ordering::Acquire) {
             return Err(PlaneError::Stopped);
         }
-        core.read_counters();
         core.take_up_all();
         let result = task(&mut core.engine);
         // No packet led to what this put: nothing has to wait.
@@ -175,6 +174,16 @@ impl Plane {
         core.follow(&mut waiting);
         core.settle(&mut waiting, true);
         Ok(result)
+    }
+
+    /// Reads what the engine has, as it stands between two batches of packets.
+    fn read<R>(&self, question: impl FnOnce(&Engine) -> R) -> Result<R, PlaneError> {
+        let mut core = self.inner.shared.lock();
+        if self.inner.shared.stopping.load(Ordering::Acquire) {
+            return Err(PlaneError::Stopped);
+        }
+        core.read_counters();
+        Ok(question(&core.engine))
     }
 
     /// Takes a change of configuration in. When this returns, every packet that is read from then on meets it,
@@ -232,12 +241,12 @@ impl Plane {
 
     /// Recent drops, the oldest first.
     pub fn drops(&self) -> Result<Vec<DropRecord>, PlaneError> {
-        self.ask(|engine| engine.recent.iter().copied().collect())
+        self.read(|engine| engine.recent.iter().copied().collect())
     }
 
     /// What was counted.
     pub fn counters(&self) -> Result<Counters, PlaneError> {
-        self.ask(|engine| engine.counters.clone())
+        self.read(|engine| engine.counters.clone())
     }
 
     /// What is known of flows, in numbers.

@@ -114,7 +114,11 @@ impl Core {
     fn learn(&mut self) {
         if let Some(fast) = &mut self.fast {
             let now = self.clock.now();
-            fast.read_made(|made| self.engine.learn(now, made));
+            while self.engine.may_learn()
+                && let Some(made) = fast.next_made()
+            {
+                self.engine.learn(now, made);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use atoll_fabric::flows::Effect;
 use atoll_fabric::{Hop, L4, Outcome, Packet, Verdict, walk};
 use atoll_model::Timestamp;
 use atoll_net::packet::{protocol, tcp_flags};
@@ -62,6 +63,10 @@ pub(super) struct Fresh {
 const UNKNOWN: u64 = 100;
 /// How long after its end a made flow's last packets may come, in milliseconds.
 const LINGERING: u32 = 100;
+/// Most made flows that are looked at in one sweep: packets wait meanwhile.
+const MOST_AT_ONCE: usize = 1024;
+/// Most made flows that may go unknown; then the kernel's ring fills, and it makes none.
+const MOST_FRESH: usize = 65_536;
 /// How long a decision holds, in milliseconds: then a connection is walked again.
 const DECISION_HOLD: u32 = 30_000;
 /// Most decisions that are made in [`BUDGET_MILLIS`]: whoever opens connections to every port costs two walks
@@ -132,6 +137,12 @@ impl Engine {
         if self.kernel.is_none() || !opens(packet) || hold.path.role != PortRole::None {
             return;
         }
+        // What passes because its own connection is known says nothing about others: an answer's "opening", of UDP, would
+        // let every port of the server in.
+        let begins = |effect: &Effect| matches!(effect, Effect::Track { begins: true, .. });
+        if !outcome.effects.iter().all(begins) {
+            return;
+        }
         let L4::Ports { src: port, .. } = packet.l4 else {
             return;
         };
@@ -189,6 +200,11 @@ impl Engine {
         self.fresh.order.push_back((made.there, now));
     }
 
+    /// Whether there is room to learn of one more.
+    pub(crate) fn may_learn(&self) -> bool {
+        self.fresh.order.len() < MOST_FRESH
+    }
+
     /// Whether there are made flows that are not taken up.
     pub(crate) fn has_fresh(&self) -> bool {
         !self.fresh.order.is_empty()
@@ -196,7 +212,10 @@ impl Engine {
 
     /// Takes up made flows whose time has come, and forgets those that are over.
     pub(super) fn take_up_due(&mut self, now: Timestamp) {
-        while let Some((key, since)) = self.fresh.order.front().copied() {
+        for _ in 0..MOST_AT_ONCE {
+            let Some((key, since)) = self.fresh.order.front().copied() else {
+                break;
+            };
             if now.0.saturating_sub(since.0) < UNKNOWN {
                 break;
             }

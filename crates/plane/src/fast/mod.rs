@@ -312,32 +312,30 @@ impl Fast {
         };
     }
 
-    /// Reads which flows the program has made since the last call.
-    pub(crate) fn read_made(&mut self, mut learn: impl FnMut(Made)) {
-        while let Some(event) = self.made.next() {
-            if let Some(made) = read_made(&event) {
-                learn(Made {
-                    there: key_of(
-                        made.v6,
-                        made.protocol,
-                        made.slot,
-                        made.numbers,
-                        made.src,
-                        made.dst,
-                    ),
-                    back: key_of(
-                        made.v6,
-                        made.protocol,
-                        made.reply_slot,
-                        made.reply_numbers,
-                        made.reply_src,
-                        made.reply_dst,
-                    ),
-                    there_path: (made.path, made.path_version),
-                    back_path: (made.reply_path, made.reply_path_version),
-                });
-            }
-        }
+    /// The next flow that the program has made and nobody has heard of.
+    pub(crate) fn next_made(&mut self) -> Option<Made> {
+        let event = self.made.next()?;
+        let made = read_made(&event)?;
+        Some(Made {
+            there: key_of(
+                made.v6,
+                made.protocol,
+                made.slot,
+                made.numbers,
+                made.src,
+                made.dst,
+            ),
+            back: key_of(
+                made.v6,
+                made.protocol,
+                made.reply_slot,
+                made.reply_numbers,
+                made.reply_src,
+                made.reply_dst,
+            ),
+            there_path: (made.path, made.path_version),
+            back_path: (made.reply_path, made.reply_path_version),
+        })
     }
 
     /// Lets each port's packets make flows again.
