@@ -63,6 +63,21 @@ while True:
     print("served", peer[0], flush=True)
 "#;
 
+/// Listens, answers each line of every connection with the caller's address as seen here and the line.
+const ECHO: &str = r#"
+import socket, sys, threading
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind((sys.argv[1], int(sys.argv[2])))
+s.listen(64)
+print("listening", flush=True)
+def answer(c, peer):
+    for line in c.makefile("r"):
+        c.sendall(f"{peer[0]} said {line}".encode())
+while True:
+    threading.Thread(target=answer, args=s.accept(), daemon=True).start()
+"#;
+
 /// Connects and then sends each line of its input, printing the answer to each or `silence`.
 const SESSION: &str = r#"
 import socket, sys
@@ -73,6 +88,23 @@ for line in sys.stdin:
         s.sendall(line.rstrip("\n").encode().decode("unicode_escape").encode())
         data = s.recv(65536)
         print(data.decode().replace("\r", "").replace("\n", " ").strip() if data else "closed", flush=True)
+    except OSError:
+        print("silence", flush=True)
+"#;
+
+/// Connects, takes a greeting of some lines, and then sends each line of its input, printing the line that comes back or
+/// `silence`.
+const CONVERSATION: &str = r#"
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3]))
+lines = s.makefile("r")
+for _ in range(int(sys.argv[4])):
+    lines.readline()
+print("connected", flush=True)
+for line in sys.stdin:
+    try:
+        s.sendall(line.encode())
+        print(lines.readline().strip() or "closed", flush=True)
     except OSError:
         print("silence", flush=True)
 "#;
@@ -195,7 +227,16 @@ impl World {
 
     /// A server at a place that tells each caller its address; it listens when this returns.
     pub fn server(&self, at: &str, address: &str, port: u16) -> Result<Session, Failure> {
-        let session = self.session(at, SERVER, &[address, &port.to_string()])?;
+        self.listening(at, SERVER, address, port)
+    }
+
+    /// A server at a place that answers each line with the caller's address and that line; it listens when this returns.
+    pub fn echo(&self, at: &str, address: &str, port: u16) -> Result<Session, Failure> {
+        self.listening(at, ECHO, address, port)
+    }
+
+    fn listening(&self, at: &str, script: &str, address: &str, port: u16) -> Result<Session, Failure> {
+        let session = self.session(at, script, &[address, &port.to_string()])?;
         match session.line()?.as_str() {
             "listening" => Ok(session),
             other => Err(format!("the server at {at} said {other:?}").into()),
@@ -205,6 +246,16 @@ impl World {
     /// An open connection from a place; established when this returns.
     pub fn connect(&self, from: &str, to: &str, port: u16) -> Result<Session, Failure> {
         let session = self.session(from, SESSION, &[to, &port.to_string(), PATIENCE])?;
+        match session.line()?.as_str() {
+            "connected" => Ok(session),
+            other => Err(format!("the client at {from} said {other:?}").into()),
+        }
+    }
+
+    /// An open connection from a place to a server that answers lines, after a greeting of so many.
+    pub fn converse(&self, from: &str, to: &str, port: u16, greeting: u8) -> Result<Session, Failure> {
+        let args = [to, &port.to_string(), "10", &greeting.to_string()];
+        let session = self.session(from, CONVERSATION, &args)?;
         match session.line()?.as_str() {
             "connected" => Ok(session),
             other => Err(format!("the client at {from} said {other:?}").into()),

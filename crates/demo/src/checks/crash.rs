@@ -1,6 +1,6 @@
-//! Check 13: the daemon is killed during traffic and started again.
+//! Check 13: the daemon is killed during traffic and started again; connections that stood go on.
 
-use crate::traffic::{INTERNET, INTERNET_V4};
+use crate::traffic::{INTERNET, INTERNET_V4, Session};
 use crate::world::World;
 use crate::{Failure, Observation};
 
@@ -21,14 +21,54 @@ fn lives(world: &World) -> Result<Vec<String>, Failure> {
     Ok(lives)
 }
 
+/// A connection that stands: in words, its client, and what every answer has in it.
+type Open = (&'static str, Session, String);
+
+/// Sends a line over each connection and notes whether it is answered.
+fn carry(world: &mut World, open: &mut [Open], when: &str, line: &str) -> Result<(), Failure> {
+    for (what, session, wanted) in open {
+        let answer = session.say(line)?;
+        let holds = answer.contains(wanted.as_str()) && answer.contains(line);
+        world.observe(Observation {
+            check: 13,
+            tried: format!("{when}: a line over the connection {what}"),
+            expected: format!("answered: {}", format!("{wanted} {line}").trim()),
+            seen: format!("answered: {answer}"),
+            dropped_by: None,
+            holds,
+        });
+    }
+    Ok(())
+}
+
 /// Runs the check.
 pub fn run(world: &mut World) -> Result<(), Failure> {
     let before = lives(world)?;
     let database = world.addresses("db-a")?.private;
-    let mut open = world.connect("web-a", &database, 5432)?;
-    open.say("one\\n")?;
+    let nat = world.output("NatAddressA")?;
+    let _server = world.echo(INTERNET, INTERNET_V4, 7001)?;
+    let mut open: Vec<Open> = vec![
+        (
+            "db-a → internet, through the NAT gateway",
+            world.converse("db-a", INTERNET_V4, 7001, 0)?,
+            nat,
+        ),
+        (
+            "web-a → db-a port 5432",
+            world.converse("web-a", &database, 5432, 1)?,
+            String::new(),
+        ),
+    ];
+    carry(world, &mut open, "with a daemon", "one")?;
+    let kernel = world.json(&["status"])?["data_plane"] == "ebpf";
     world.kill_daemon()?;
+    if kernel {
+        for line in ["two", "three", "four"] {
+            carry(world, &mut open, "while there is none", line)?;
+        }
+    }
     world.serve()?;
+    carry(world, &mut open, "started again", "five")?;
     let after = lives(world)?;
     world.observe(Observation {
         check: 13,
