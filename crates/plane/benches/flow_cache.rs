@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use atoll_fabric::{Fabric, Limits};
@@ -82,7 +83,8 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
+    /// With its flows written down at a path.
+    fn new(journal: Option<&Path>) -> World {
         let capacity = Capacity {
             flows: Limits {
                 per_owner: 1 << 22,
@@ -91,6 +93,9 @@ impl World {
             ..Capacity::HOST
         };
         let mut engine = Engine::new(Fabric::default(), capacity, 0x5eed, NOW);
+        if let Some(path) = journal {
+            engine.remember(path, 7, NOW).unwrap();
+        }
         engine.apply(&rows::base());
         let member = rows::group(MEMBERS, &[("ingress", rows::all(), rows::in_group(MEMBERS))]);
         engine.apply(&rows::put(vec![member]));
@@ -143,7 +148,7 @@ impl World {
 fn flow_cache(criterion: &mut Criterion) {
     const SYN: u8 = 2;
     const ACK: u8 = 16;
-    let mut world = World::new();
+    let mut world = World::new(None);
     for connection in 0..CONNECTIONS {
         world.send(connection, false, SYN);
         world.send(connection, true, SYN | ACK);
@@ -199,5 +204,54 @@ fn flow_cache(criterion: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, flow_cache);
+/// Connections whose walks are measured: their state is far more than the processor's caches hold.
+const WALKED: u64 = 200_000;
+
+/// A walk with its commit, without and with the state of flows being written down: first packets, sent again.
+fn walk(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
+    let mut group = criterion.benchmark_group("walk");
+    group.measurement_time(Duration::from_secs(5));
+    for (name, path) in [
+        ("not_written_down", None),
+        ("written_down", Some(directory.path().join("flows"))),
+    ] {
+        let mut world = World::new(path.as_deref());
+        for connection in 0..WALKED {
+            world.send(connection, false, 2);
+        }
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        group.bench_function(name, |bencher| {
+            let mut frame = [0u8; LENGTH];
+            bencher.iter_custom(|iterations| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..iterations {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    let ifindex = world.frame(&mut frame, (state >> 1) % WALKED, false, 2);
+                    let data = &mut frame[..];
+                    let mut received = [Received {
+                        ifindex,
+                        tagged: false,
+                        truncated: false,
+                        data,
+                    }];
+                    let start = processor_time();
+                    world.out.clear();
+                    world
+                        .engine
+                        .process(NOW, black_box(&mut received), &mut world.out);
+                    spent += processor_time() - start;
+                }
+                spent
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, flow_cache, walk);
 criterion_main!(benches);

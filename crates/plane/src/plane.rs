@@ -17,7 +17,6 @@ use crate::drops::DropRecord;
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
 use crate::fast::{Fast, FastCapacity, Waiting};
-use crate::journal::Journal;
 use crate::live_flows::{Beside, FlowQuery, LiveFlows, Scan};
 use crate::port::Attachment;
 use crate::sys::interface;
@@ -117,8 +116,7 @@ impl Plane {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "seed");
         let shared = Arc::new(Shared::new(config.capacity, seed, fast)?);
         if let Some(path) = journal {
-            let kept = Journal::open(path, &config.capacity.flows, seed)
-                .and_then(|(journal, recovered)| shared.lock().remember(journal, recovered));
+            let kept = shared.lock().remember(path, seed);
             kept.map_err(|source| PlaneError::Journal {
                 path: path.to_owned(),
                 source,

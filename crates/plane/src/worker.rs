@@ -8,6 +8,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +22,6 @@ use atoll_model::Timestamp;
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::fast::{Changes, Fast, Waiting};
-use crate::journal::{Journal, Recovered};
 use crate::sys::ring::{EtherType, Fanout, Ring};
 use crate::sys::sender::{Outgoing, Sender};
 
@@ -90,9 +90,9 @@ impl Shared {
 
 impl Core {
     /// Takes up what an earlier process knew of flows, and has every change written down.
-    pub(crate) fn remember(&mut self, journal: Journal, recovered: Recovered) -> io::Result<()> {
+    pub(crate) fn remember(&mut self, path: &Path, nonce: u64) -> io::Result<()> {
         let now = self.clock.now();
-        self.engine.remember(journal, recovered, now)
+        self.engine.remember(path, nonce, now)
     }
 
     /// Carries over to the kernel what changed. New answers are left in `waiting`.

@@ -9,6 +9,8 @@ mod forward;
 mod neighbour;
 mod walk;
 
+use std::path::Path;
+
 use atoll_fabric::{Cells, Drop, Fabric, Flows, L4, Limits, Packet, Place, Port, Stage};
 use atoll_model::{Delta, Timestamp};
 use atoll_net::packet::{Frame, Headers, Transport, parse};
@@ -19,7 +21,7 @@ use crate::counters::Counters;
 use crate::drops::{DropVerdicts, RecentDrops};
 use crate::fast::Changes;
 use crate::fragments::Fragments;
-use crate::journal::{Journal, Recovered, prolonged};
+use crate::journal::{Journal, prolonged};
 use crate::port::{Attachment, Ports, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
@@ -192,17 +194,14 @@ impl Engine {
         }
     }
 
-    /// Takes up what an earlier process knew of flows, and has every change written down from now on. To be called
-    /// before there are rules: those that come find their owners' flows here.
+    /// Takes up what an earlier process knew of flows and wrote down at a path, and has every change written down there
+    /// from now on. To be called before there are rules: those that come find their owners' flows here. `nonce` tells the
+    /// file from others.
     ///
     /// # Errors
-    /// When the journal cannot take the place of the one that was found.
-    pub(crate) fn remember(
-        &mut self,
-        mut journal: Journal,
-        recovered: Recovered,
-        now: Timestamp,
-    ) -> std::io::Result<()> {
+    /// When the file cannot be made, or cannot take the place of the one that was found.
+    pub fn remember(&mut self, path: &Path, nonce: u64, now: Timestamp) -> std::io::Result<()> {
+        let (mut journal, recovered) = Journal::open(path, &self.capacity.flows, nonce)?;
         self.flows.watch();
         for (nth, (owner, remembered)) in recovered.remembered.into_iter().enumerate() {
             let slot = self.fabric.promise(owner);
