@@ -158,7 +158,7 @@ pub struct Flows {
     /// Only those of this instance (id, Name tag or logical id), interface, address, or `internet`.
     #[arg(value_name = "INSTANCE")]
     pub instance: Option<String>,
-    /// At most so many, 10000 at the most.
+    /// At most so many, 8000 at the most.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub limit: u32,
     /// As JSON.

@@ -20,7 +20,7 @@ use crate::packets::{end, ports, protocol_name};
 use crate::reconcile::internet;
 
 /// Most flows in one answer: it has to fit a control reply.
-const MOST: u32 = 10_000;
+const MOST: u32 = 8000;
 
 impl Daemon {
     /// Flows that are known now, of one place or all.

@@ -21,7 +21,7 @@ use crate::port::PortSlot;
 
 /// Places that one step looks at: half a megabyte of memory.
 const PLACES: usize = 16_384;
-/// Entries that one step looks at: some tenths of a millisecond where none of them is in the processor's cache.
+/// Entries that one step looks at: 20 to 120 microseconds in a full table (measured with 1.9 million entries).
 const ENTRIES: usize = 512;
 /// Flows that one step tells at most: each costs two questions to the kernel, and a walk if that is asked for.
 const FLOWS: usize = 32;
