@@ -107,6 +107,7 @@ fn counted(counters: &Counters) -> Counted {
             delivered: kernel.delivered,
             exited: kernel.exited,
             bytes: kernel.bytes,
+            made: kernel.made,
             no_flow: kernel.no_flow,
             stale: kernel.stale,
             control: kernel.control,

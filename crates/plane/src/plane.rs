@@ -263,7 +263,8 @@ impl Plane {
     }
 
     /// The flows for which answers are kept, in no order. Packets go on meanwhile: a small piece of the tables is looked
-    /// at at a time, so that what begins or ends during that may or may not be among them.
+    /// at at a time, so that what begins or ends during that may or may not be among them; what the kernel made within
+    /// the last 100 milliseconds is not.
     pub fn live_flows(&self, query: &FlowQuery) -> Result<LiveFlows, PlaneError> {
         let shared = &self.inner.shared;
         let mut scan = Scan::default();

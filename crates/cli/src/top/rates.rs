@@ -25,6 +25,8 @@ pub struct Rates {
     /// The share of packets that a kept answer carried, in the kernel where that takes part, else in the engine; absent
     /// when there were none.
     pub hit_ratio: Option<f64>,
+    /// Connections a second that the kernel made by itself; absent where it takes no part.
+    pub made_per_second: Option<f64>,
     /// Packets that it did not carry, by why.
     pub misses: Vec<Rate>,
     /// Dropped packets, by the check.
@@ -331,6 +333,7 @@ impl Rates {
             packets_per_second: between.rate(grown(then.packets, at.packets) + kernel_hits),
             bits_per_second: between.rate(grown(then.bytes, at.bytes) + kernel_bytes) * 8.0,
             hit_ratio: (hit + missed > 0.0).then(|| hit / (hit + missed)),
+            made_per_second: kernel.map(|(then, at)| between.rate(grown(then.made, at.made))),
             misses,
             drops,
             interfaces: now.interfaces,

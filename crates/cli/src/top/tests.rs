@@ -79,6 +79,7 @@ fn two_samples() -> (Sample, Sample) {
         delivered: 1000 * n,
         exited: 960 * n,
         bytes: 250_000 * n,
+        made: 8 * n,
         no_flow: 30 * n,
         control: 10 * n,
         ..KernelCounters::default()
@@ -124,6 +125,7 @@ fn rates_are_what_was_counted_between_two_samples() {
         "980 of the kernel's, 20 of the engine's"
     );
     assert_eq!(rates.bits_per_second, 1_000_000.0);
+    assert_eq!(rates.made_per_second, Some(4.0));
     let misses: Vec<_> = rates
         .misses
         .iter()
@@ -222,6 +224,7 @@ fn without_the_kernel_the_engine_s_hits_are_the_ratio_and_flows_have_no_rates() 
     let rates = Rates::between(&before, &now, Duration::from_secs(1));
     assert_eq!((rates.hit_ratio, rates.bits_per_second), (Some(0.75), 40_000.0));
     assert_eq!(rates.flows[0].packets_per_second, None);
+    assert_eq!(rates.made_per_second, None);
 }
 
 fn frame(rates: &Rates, width: u16, height: u16) -> String {
@@ -246,7 +249,10 @@ fn a_frame_says_what_happens() {
         lines[0],
         "atoll top   http://127.0.0.1:4600   data plane ebpf   over 2.0 s"
     );
-    assert_eq!(lines[1], "packets/s 1.0 k   bit/s 1.0 M   hits 98.00 %");
+    assert_eq!(
+        lines[1],
+        "packets/s 1.0 k   bit/s 1.0 M   hits 98.00 %   connections/s made by the kernel 4.0"
+    );
     assert!(
         lines[2].starts_with("flows 3   kept answers 4   connections 8   NAT mappings 1"),
         "{frame}"

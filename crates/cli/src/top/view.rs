@@ -92,10 +92,13 @@ impl View<'_> {
             .hit_ratio
             .map_or("-".into(), |ratio| format!("{:.2} %", ratio * 100.0));
         let more = if rates.truncated { " or more" } else { "" };
+        let made = rates.made_per_second;
+        let made = made.map(|made| format!("   connections/s made by the kernel {}", per_second(Some(made))));
         let traffic = format!(
-            "packets/s {}   bit/s {}   hits {ratio}",
+            "packets/s {}   bit/s {}   hits {ratio}{}",
             per_second(Some(rates.packets_per_second)),
             per_second(Some(rates.bits_per_second)),
+            made.unwrap_or_default()
         );
         let state = format!(
             "flows {}{more}   kept answers {}   connections {}   NAT mappings {}   interfaces {}",

@@ -139,6 +139,9 @@ pub struct KernelCounters {
     pub exited: u64,
     /// The bytes of both.
     pub bytes: u64,
+    /// Connections that it made by decisions which earlier ones left.
+    #[serde(default)]
+    pub made: u64,
     /// No answer is kept for their flow.
     pub no_flow: u64,
     /// The kept answer does not hold any more.
