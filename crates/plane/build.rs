@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// The types by their names in C and in Rust.
-const TYPES: [(&str, &str); 9] = [
+const TYPES: [(&str, &str); 10] = [
     ("key4", "Key4"),
     ("key6", "Key6"),
     ("flow", "Flow"),
@@ -16,6 +16,7 @@ const TYPES: [(&str, &str); 9] = [
     ("decision", "Decision"),
     ("made", "Made"),
     ("port", "Port"),
+    ("clock", "Clock"),
 ];
 
 fn main() {

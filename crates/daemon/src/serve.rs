@@ -183,7 +183,16 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
     let control = listen_control(&control_path)?;
     let passing = data.is_none().then(|| run_directory.clone());
     let host = match options.data_plane {
-        Some(DataPlane::None) => None,
+        Some(DataPlane::None) => {
+            // An earlier one's instances may run on; what forwards their packets would not hear of changes.
+            let state = data.clone().unwrap_or_else(|| run_directory.join("state"));
+            match Host::existing(&run_directory, &state) {
+                Ok(host) => host.drop_links(0)?,
+                Err(atoll_instance::Error::HolderGone { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            None
+        }
         Some(DataPlane::Ebpf | DataPlane::Userspace) | None => {
             let state = data.clone().unwrap_or_else(|| run_directory.join("state"));
             if let Some(passing) = &passing {

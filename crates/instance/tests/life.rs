@@ -3,8 +3,10 @@
 mod bed;
 use atoll_instance::{Error, InstanceState, PortAddress, UserDataStatus};
 use bed::{Bed, as_root_and_as_ordinary_user, instance, port, with_user_data};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -229,6 +231,50 @@ fn a_port_comes_and_goes_and_changes_while_the_instance_runs() {
             bed.seen(&report);
             assert_eq!(report.ports.len(), 2);
             assert!(bed.say("i-b", "ip addr show eth1").contains("10.0.0.31/24"));
+        },
+    );
+}
+
+#[test]
+fn links_are_kept_until_their_port_goes_or_another_generation_is_ready() {
+    as_root_and_as_ordinary_user(
+        "links_are_kept_until_their_port_goes_or_another_generation_is_ready",
+        |bed: &mut Bed| {
+            let ports = [port("eni-a", 0, 10), port("eni-m", 1, 30)];
+            let report = bed.launch(&instance("i-a"), &ports);
+            let index = |n: usize| report.ports[n].host_index;
+            // The end of a pipe stands for a link: the other end sees when nobody holds it any more.
+            let keep = |generation, interface| {
+                let (watched, link) = rustix::pipe::pipe().unwrap();
+                bed.host.keep_link(generation, interface, link.as_fd()).unwrap();
+                drop(link);
+                watched
+            };
+            let is_kept = |watched: &OwnedFd| {
+                let now = rustix::event::Timespec::default();
+                let mut polled = [PollFd::new(watched, PollFlags::empty())];
+                rustix::event::poll(&mut polled, Some(&now)).unwrap() == 0
+            };
+            let gone = |watched: &OwnedFd| {
+                let mut polled = [PollFd::new(watched, PollFlags::empty())];
+                let most = rustix::event::Timespec {
+                    tv_sec: 20,
+                    tv_nsec: 0,
+                };
+                assert_eq!(rustix::event::poll(&mut polled, Some(&most)).unwrap(), 1);
+            };
+            let (first, moving) = (keep(1, index(0)), keep(1, index(1)));
+            bed.host.drop_links(1).unwrap();
+            let second = keep(2, index(0));
+            gone(&keep(2, 4_000_000));
+            assert!(is_kept(&first) && is_kept(&moving) && is_kept(&second));
+            bed.host.port_delete("i-a", "eni-m").unwrap();
+            gone(&moving);
+            bed.host.drop_links(2).unwrap();
+            gone(&first);
+            assert!(is_kept(&second));
+            bed.host.terminate("i-a").unwrap();
+            gone(&second);
         },
     );
 }

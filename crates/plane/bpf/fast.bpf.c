@@ -2,7 +2,7 @@
 //
 // The kept answers of the engine, obeyed in the kernel: at tcx ingress of every port's host end. There are no rules
 // in here: a packet whose flow is not known, or is anything but plain, goes on to the packet socket behind and so to the
-// engine, which walks it. See docs/decisions/0007.
+// engine, which walks it. See docs/decisions/0009.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -64,13 +64,13 @@ struct {
 	__type(value, struct port);
 } ports SEC(".maps");
 
-/* The engine's clock in milliseconds, wrapping. It stands still while there is no engine: what is known then goes on. */
+/* The engine's clock. It stands still while there is no engine: what is known then goes on. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct clock);
 } now SEC(".maps");
 
 struct {
@@ -104,6 +104,7 @@ struct {
 struct seen {
 	struct counts *counts;
 	struct port *port;
+	struct clock *time;
 	__u32 at;     /* where the transport header begins */
 	__u32 length; /* bytes of the longest IP packet that it stands for on the wire */
 	__u32 clock;
@@ -118,6 +119,14 @@ struct seen {
 	__be32 src[4];
 	__be32 dst[4];
 };
+
+/* Whether there is an engine. What it would have to hear of is not done without it. */
+static __always_inline int attended(struct seen *seen)
+{
+	__u32 here = bpf_ktime_get_coarse_ns() / 1000000;
+
+	return here - *(volatile __u32 *)&seen->time->alive < GONE;
+}
 
 static __always_inline int to_engine(struct seen *seen, __u32 why)
 {
@@ -368,7 +377,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	int why, failed;
 
 	if (port < decision->lowest || port > decision->highest || (__s32)(decision->expires - seen->clock) <= 0 ||
-	    seen->port->may_make == 0)
+	    seen->port->may_make == 0 || !attended(seen))
 		return to_engine(seen, COUNT_NO_FLOW);
 	/* The way back has to hold too; then the way there. */
 	if (!find_path(decision->reply_path, decision->reply_path_version, decision->reply_generation, &path) ||
@@ -454,7 +463,7 @@ SEC("classifier")
 int port_ingress(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 ifindex = skb->ifindex, zero = 0, *clock, slot;
+	__u32 ifindex = skb->ifindex, zero = 0, slot;
 	struct ethhdr *ethernet = data;
 	struct decision *decision = 0;
 	struct seen seen = {};
@@ -468,11 +477,11 @@ int port_ingress(struct __sk_buff *skb)
 		return TO_ENGINE;
 	seen.port = bpf_map_lookup_elem(&ports, &ifindex);
 	seen.counts = bpf_map_lookup_elem(&counts, &zero);
-	clock = bpf_map_lookup_elem(&now, &zero);
-	if (!seen.port || !seen.port->slot_and_one || !seen.counts || !clock)
+	seen.time = bpf_map_lookup_elem(&now, &zero);
+	if (!seen.port || !seen.port->slot_and_one || !seen.counts || !seen.time)
 		return TO_ENGINE;
 	slot = seen.port->slot_and_one - 1;
-	seen.clock = *(volatile __u32 *)clock;
+	seen.clock = *(volatile __u32 *)&seen.time->now;
 	if (skb->vlan_present)
 		return to_engine(&seen, COUNT_ODD);
 

@@ -104,6 +104,15 @@ struct port {
 	__u32 may_make;     /* flows that may still be made from its packets: the engine gives anew */
 };
 
+/* The engine's time. */
+struct clock {
+	__u32 now;   /* its milliseconds, wrapping; they stand still while there is no engine */
+	__u32 alive; /* milliseconds of the machine when it last looked, wrapping */
+};
+
+/* Milliseconds after which an engine that has not looked is taken for gone. */
+#define GONE 500
+
 /* Where `number` goes. */
 #define ROLE_NONE 0
 #define ROLE_SOURCE 1

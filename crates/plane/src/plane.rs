@@ -315,8 +315,14 @@ impl Inner {
         for thread in threads {
             let _ = thread.handle.join();
         }
+        let mut core = self.shared.lock();
+        if let Some(fast) = &core.fast {
+            fast.leave();
+            // Whoever comes next knows of flows what was written down.
+            core.take_up_all();
+        }
         // The links go with it, but for those that somebody else has too: there the kernel goes on.
-        self.shared.lock().fast = None;
+        core.fast = None;
     }
 }
 

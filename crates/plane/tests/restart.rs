@@ -150,6 +150,36 @@ fn a_stream_loses_nothing_while_planes_come_and_go() {
 }
 
 #[test]
+fn connections_that_the_kernel_made_are_known_to_the_next_plane_and_none_is_made_without_one() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let (a, b) = (rig.guest(1, 10, &[rows::CLOSED]), rig.guest(2, 10, &[rows::OPEN]));
+        let listener = b.namespace.listen(b.v4, 80);
+        // All but the first few are made by the kernel.
+        let more = || (0..20).map(|_| connected(&a.namespace, &listener, b.v4));
+        let mut open: Vec<_> = more().collect();
+        let links = rig.links();
+        if let Some(kernel) = rig.plane.counters().unwrap().kernel {
+            assert!(kernel.made > 0, "{kernel:?}");
+        }
+        // Those whom nobody has asked about yet are known as well.
+        open.extend(more());
+        rig.plane.stop();
+        let made = std::thread::scope(|scope| {
+            // It waits until there is a plane again.
+            let opening = scope.spawn(|| connected(&a.namespace, &listener, b.v4));
+            rig.start_again();
+            rig.tell_again();
+            drop(links);
+            opening.join().unwrap()
+        });
+        open.push(made);
+        // Their far ends speak first: unknown, that would not get in.
+        all_carry(&mut open, 7);
+    });
+}
+
+#[test]
 fn where_the_kernel_forwards_not_one_packet_is_lost_in_between() {
     scenario(|| {
         let mut rig = Rig::new(Capacity::SMALL);

@@ -151,6 +151,7 @@ impl Holder {
     pub(super) fn forget(&mut self, id: &str) -> Result<()> {
         self.state.instance(id).remove()?;
         self.reports.remove(id);
+        self.drop_links_of_gone_ports();
         self.broadcast(&Change::Gone(id.into()));
         Ok(())
     }

@@ -112,6 +112,17 @@ pub(crate) struct Port {
     pub may_make: u32,
 }
 
+/// The engine's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Clock {
+    pub now: u32,
+    pub alive: u32,
+}
+
+/// Milliseconds after which an engine that has not looked is taken for gone.
+pub(crate) const GONE: u32 = 500;
+
 pub(crate) const CHECK_MACS: u8 = 1;
 pub(crate) const WRITE_MACS: u8 = 2;
 pub(crate) const WRITE_SRC: u8 = 4;

@@ -188,7 +188,7 @@ impl Fast {
         };
         let paths = shared("paths", capacity.paths, size_of::<layout::Path>())?;
         let cells = shared("cells", capacity.cells, size_of::<u32>())?;
-        let now = shared("now", 1, size_of::<u32>())?;
+        let now = shared("now", 1, size_of::<layout::Clock>())?;
         let ports = shared("ports", INTERFACES, size_of::<layout::Port>())?;
         let (flows4, flows6) = (take("flows4")?, take("flows6")?);
         Ok(Fast {
@@ -225,6 +225,7 @@ impl Fast {
         now: u32,
         waiting: &mut Waiting,
     ) {
+        self.now.set_second_word(0, machine_millis());
         self.now.set_word(0, now);
         for cell in changes.cells.drain(..) {
             self.cells.set_word(cell.0 as usize, cells.generation(cell));
@@ -343,6 +344,12 @@ impl Fast {
         for ifindex in self.links.keys() {
             self.ports.set_second_word(*ifindex as usize, MADE_A_PORT);
         }
+    }
+
+    /// Says that there is no engine any more: no flows are made that it would have to hear of.
+    pub(crate) fn leave(&self) {
+        self.now
+            .set_second_word(0, machine_millis().wrapping_sub(layout::GONE));
     }
 
     /// Asks the program about a flow, without this.
@@ -470,6 +477,12 @@ impl Fast {
 /// The calling thread's network namespace.
 fn namespace() -> io::Result<File> {
     File::open("/proc/thread-self/ns/net")
+}
+
+/// The machine's time as the program reads it, in milliseconds, wrapping.
+fn machine_millis() -> u32 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
 }
 
 /// Whether the kernel lets this process make a map of a kind that it never lets ordinary users make.
