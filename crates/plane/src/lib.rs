@@ -25,6 +25,16 @@ mod sys;
 mod vnet;
 mod worker;
 
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+#[path = "../../fabric/tests/rows/mod.rs"]
+mod rows;
+/// Random regions and packets, as the rules' own tests have them.
+#[cfg(test)]
+#[path = "../../fabric/tests/world/mod.rs"]
+mod world;
+
 pub use counters::Counters;
 pub use drops::DropRecord;
 pub use engine::{Capacity, Emission, Engine, Outbox};

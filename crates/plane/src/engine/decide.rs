@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use atoll_fabric::flows::Effect;
-use atoll_fabric::{Hop, L4, Outcome, Packet, Verdict, walk};
+use atoll_fabric::flows::{Effect, FlowKey, Mapping, State};
+use atoll_fabric::{Effects, FlowView, Flows, Hop, L4, Packet, Slot, Verdict, walk};
 use atoll_model::Timestamp;
 use atoll_net::packet::{protocol, tcp_flags};
 
@@ -107,7 +107,7 @@ fn opens(packet: &Packet) -> bool {
 }
 
 /// The packet that answers another one, as it stands where that one went out.
-fn answer_to(sent: &Packet, out: atoll_fabric::Port) -> Packet {
+pub(super) fn answer_to(sent: &Packet, out: atoll_fabric::Port) -> Packet {
     Packet {
         ingress: out,
         src_mac: sent.dst_mac,
@@ -131,16 +131,46 @@ fn answer_to(sent: &Packet, out: atoll_fabric::Port) -> Packet {
     }
 }
 
+/// The state of flows in which no connection is known but what a walk has just begun.
+struct Unknown<'a> {
+    flows: &'a Flows,
+    begun: Option<&'a Effects>,
+}
+
+impl FlowView for Unknown<'_> {
+    fn tracked(&self, owner: Slot, key: &FlowKey, _: Timestamp) -> Option<State> {
+        self.begun?.iter().find_map(|effect| match effect {
+            Effect::Track {
+                owner: its,
+                key: began,
+                state,
+                ..
+            } if *its == owner && began == key => Some(*state),
+            _ => None,
+        })
+    }
+
+    fn has_room(&self, owner: Slot, key: &FlowKey) -> bool {
+        self.flows.has_room(owner, key)
+    }
+
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+        self.flows.mapped(gateway, wanted, now)
+    }
+
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+        self.flows.unmapped(gateway, wanted, now)
+    }
+
+    fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {
+        self.flows.free_port(gateway, wanted, now)
+    }
+}
+
 impl Engine {
     /// Keeps a decision about connections like the one that a packet has just opened, if there can be one.
-    pub(super) fn decide(&mut self, now: Timestamp, packet: &Packet, outcome: &Outcome, hold: &Hold) {
+    pub(super) fn decide(&mut self, now: Timestamp, packet: &Packet, hold: &Hold) {
         if self.kernel.is_none() || !opens(packet) || hold.path.role != PortRole::None {
-            return;
-        }
-        // What passes because its own connection is known says nothing about others: an answer's "opening", of UDP, would
-        // let every port of the server in.
-        let begins = |effect: &Effect| matches!(effect, Effect::Track { begins: true, .. });
-        if !outcome.effects.iter().all(begins) {
             return;
         }
         let L4::Ports { src: port, .. } = packet.l4 else {
@@ -156,13 +186,27 @@ impl Engine {
         if !self.budget.take(now) {
             return;
         }
-        let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet)) else {
+        // As if nothing were known of it: what passes because it belongs to a connection says nothing of others. An
+        // answer's "opening", of UDP, would let every port of the server in.
+        let mut hops: Vec<Hop> = Vec::new();
+        let unknown = Unknown {
+            flows: &self.flows,
+            begun: None,
+        };
+        let there = walk(&self.fabric, &unknown, packet, now, &mut hops);
+        let (Verdict::Forward(action), Some(sent)) = (&there.verdict, there.forwarded(packet)) else {
             return;
         };
-        // The connection is tracked by now: what answers it is judged as what will answer others.
+        // To itself, equal ports make one connection of what are two with others: its own way out lets it in.
+        if action.out == packet.ingress {
+            return;
+        }
         let reply = answer_to(&sent, action.out);
-        let mut hops: Vec<Hop> = Vec::new();
-        let back = walk(&self.fabric, &self.flows, &reply, now, &mut hops);
+        let unknown = Unknown {
+            begun: Some(&there.effects),
+            ..unknown
+        };
+        let back = walk(&self.fabric, &unknown, &reply, now, &mut hops);
         let Some(standing) = self.ports.named(action.out) else {
             return;
         };
@@ -171,26 +215,33 @@ impl Engine {
             let turned = answer_to(packet, packet.ingress);
             (returned.src, returned.dst, returned.l4) == (turned.src, turned.dst, turned.l4)
         });
-        let Some(back_hold) = self.holds(Some(reply_key), &reply, &back) else {
-            return;
-        };
-        if !returned || back_hold.path.role != PortRole::None {
+        if !returned {
             return;
         }
-        walk(&self.fabric, &self.flows, packet, now, &mut hops);
+        // The connection itself is tracked by now: how long its answers hold is how long those of others will.
+        let held = walk(&self.fabric, &self.flows, &reply, now, &mut ());
+        if !held.cacheable() {
+            return;
+        }
         let Some(ports) = self.fabric.alike(&hops, port) else {
             return;
         };
+        let (Some((there, _)), Some((back, _))) = (self.leads(packet, &there), self.leads(&reply, &back))
+        else {
+            return;
+        };
+        if there.role != PortRole::None || back.role != PortRole::None {
+            return;
+        }
         let decision = Decision {
             there: (0, 0),
             back: (0, 0),
             reply: reply_key.any_destination_port(),
             ports,
             expires: at.wrapping_add(DECISION_HOLD),
-            hold: hold.millis.min(back_hold.millis),
+            hold: hold.millis.min(held.hold),
         };
-        self.cache
-            .decide(ask, decision, hold.path, back_hold.path, &self.cells);
+        self.cache.decide(ask, decision, there, back, &self.cells);
     }
 
     /// Learns of a flow that the kernel made.

@@ -446,4 +446,6 @@ fn l4(transport: Transport) -> L4 {
 }
 
 #[cfg(test)]
+mod decision_law;
+#[cfg(test)]
 mod tests;

@@ -131,7 +131,7 @@ impl Engine {
                 self.forget_pair(key, packet, &outcome);
             }
             if let Some(hold) = &hold {
-                self.decide(now, packet, &outcome, hold);
+                self.decide(now, packet, hold);
             }
             self.keep(now, key, packet, &outcome, hold);
             return outcome.verdict;
@@ -175,15 +175,25 @@ impl Engine {
 
     /// How the answer to a packet may be kept in the flow cache.
     pub(super) fn holds(&mut self, key: Option<Key>, packet: &Packet, outcome: &Outcome) -> Option<Hold> {
+        let key = key?;
+        if !outcome.cacheable() {
+            return None;
+        }
+        let (path, number) = self.leads(packet, outcome)?;
+        Some(Hold {
+            key,
+            path,
+            number,
+            millis: outcome.hold.min(LONGEST_HOLD),
+        })
+    }
+
+    /// How the packets of a flow are forwarded, and the flow's number, if one answer can say it for all.
+    pub(super) fn leads(&mut self, packet: &Packet, outcome: &Outcome) -> Option<(Path, u16)> {
         let Verdict::Forward(action) = &outcome.verdict else {
             return None;
         };
-        let key = key?;
-        if !outcome.cacheable()
-            || packet.quote.is_some()
-            || packet.fragment.is_some()
-            || !action.quote.is_empty()
-        {
+        if packet.quote.is_some() || packet.fragment.is_some() || !action.quote.is_empty() {
             return None;
         }
         let standing = self.ports.named(action.out).copied()?;
@@ -221,12 +231,7 @@ impl Engine {
             mtu: action.mtu,
             cell,
         };
-        Some(Hold {
-            key,
-            path,
-            number,
-            millis: outcome.hold.min(LONGEST_HOLD),
-        })
+        Some((path, number))
     }
 
     fn keep(

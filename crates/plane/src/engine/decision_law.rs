@@ -1,0 +1,518 @@
+//! The decision law: a kept decision is what fresh walks say of every connection that it is about, both ways, and a
+//! flow that the kernel made and the engine takes up leaves what its packets would have left had they come up.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex};
+
+use hashbrown::HashMap;
+use proptest::prelude::TestCaseError;
+use proptest::{prop_assert, prop_assert_eq};
+
+use atoll_fabric::flows::{Effect, FlowKey, Mapping, State};
+use atoll_fabric::{Action, Effects, FlowView, Outcome, Slot, Verdict, walk};
+use atoll_net::packet::{Frame, parse, protocol, tcp_flags};
+
+use super::decide::answer_to;
+use super::*;
+use crate::cache::{Decision, Path, PortRole};
+use crate::frames;
+use crate::world::packets::Arrived;
+use crate::world::{Choices, World, for_random_cases};
+
+/// What the kernel would say of the flows that it made.
+type SeenFlows = Arc<Mutex<HashMap<Key, Seen>>>;
+
+/// A region with an engine that forwards for all of it.
+struct Host {
+    engine: Engine,
+    seen: SeenFlows,
+    out: Outbox,
+}
+
+impl Host {
+    fn new(world: &World, now: Timestamp, kernel: bool) -> Host {
+        let mut engine = Engine::new(world.fabric(128), Capacity::SMALL, 5, now);
+        let seen = SeenFlows::default();
+        if kernel {
+            let seen = Arc::clone(&seen);
+            engine.watch(Box::new(move |key| seen.lock().unwrap().get(key).copied()));
+        }
+        engine.port_up(1, frames::INTERNET).unwrap();
+        for (n, eni) in world.instance_enis().into_iter().enumerate() {
+            engine.port_up(n as u32 + 2, Attachment::Eni(eni)).unwrap();
+        }
+        Host {
+            engine,
+            seen,
+            out: Outbox::new(),
+        }
+    }
+
+    /// Sends a frame; what goes out, and where, comes back.
+    fn send(&mut self, now: Timestamp, packet: &Packet) -> Option<Arrived> {
+        let standing = *self.engine.ports.named(packet.ingress)?;
+        let mut data = frames::frame(packet);
+        self.out.clear();
+        let received = Received {
+            ifindex: standing.ifindex,
+            tagged: false,
+            truncated: false,
+            data: &mut data,
+        };
+        self.engine.process(now, &mut [received], &mut self.out);
+        let [Emission::Received { ifindex, .. }] = self.out[..] else {
+            return None;
+        };
+        let to = self.engine.ports.at(ifindex)?.attachment.port();
+        Some((to, read(to, &data)?.1))
+    }
+
+    /// A packet's key at its port.
+    fn key(&self, packet: &Packet) -> Option<Key> {
+        let standing = self.engine.ports.named(packet.ingress)?;
+        let (headers, _) = read(packet.ingress, &frames::frame(packet))?;
+        Key::of_headers(standing.slot, &headers)
+    }
+
+    /// The decision that holds for a packet, with what it is about.
+    fn decision(&self, now: Timestamp, packet: &Packet) -> Option<(Key, Decision)> {
+        let ask = self.key(packet)?.any_source_port();
+        let decision = self.engine.cache.decision(&ask)?.clone();
+        let holds = self
+            .engine
+            .cache
+            .holds(&decision, &self.engine.cells, now.0 as u32);
+        holds.then_some((ask, decision))
+    }
+
+    fn path(&self, number: u32) -> Path {
+        *self.engine.cache.path(number).0.unwrap()
+    }
+}
+
+fn read(port: Port, data: &[u8]) -> Option<(Headers, Packet)> {
+    let Ok(Frame::Ip(headers)) = parse(&data[vnet::LENGTH..]) else {
+        return None;
+    };
+    let packet = Packet {
+        ingress: port,
+        src_mac: headers.src_mac,
+        dst_mac: headers.dst_mac,
+        src: headers.src,
+        dst: headers.dst,
+        protocol: headers.protocol,
+        l4: l4(headers.transport),
+        hop_limit: headers.hop_limit,
+        length: headers.length() as u32,
+        dont_fragment: headers.dont_fragment,
+        fragment: None,
+        quote: None,
+    };
+    Some((headers, packet))
+}
+
+/// The same connection's packet with other TCP flags.
+fn with_flags(packet: &Packet, flags: u8) -> Packet {
+    let L4::Ports { src, dst, .. } = packet.l4 else {
+        panic!("ports")
+    };
+    let tcp_flags = if packet.protocol == protocol::TCP {
+        flags
+    } else {
+        0
+    };
+    let l4 = L4::Ports { src, dst, tcp_flags };
+    Packet { l4, ..*packet }
+}
+
+/// The packet that opens a connection from a port, as a decision is about it.
+fn opening(packet: &Packet, path: &Path, port: u16) -> Packet {
+    let L4::Ports { dst, .. } = packet.l4 else {
+        panic!("ports")
+    };
+    let (src_mac, dst_mac) = path.macs.unwrap_or((packet.src_mac, packet.dst_mac));
+    let l4 = L4::Ports {
+        src: port,
+        dst,
+        tcp_flags: 0,
+    };
+    let packet = Packet {
+        src_mac,
+        dst_mac,
+        l4,
+        hop_limit: 64,
+        length: 60,
+        fragment: None,
+        quote: None,
+        ..*packet
+    };
+    with_flags(&packet, tcp_flags::SYN)
+}
+
+/// Holds what a walk says against a kept path.
+fn same(host: &Host, packet: &Packet, outcome: &Outcome, path: &Path) -> Result<Action, TestCaseError> {
+    let Verdict::Forward(action) = outcome.verdict else {
+        return Err(TestCaseError::fail(format!(
+            "{} of {packet:?}, but kept is {path:?}",
+            outcome.stage()
+        )));
+    };
+    let Some(standing) = host.engine.ports.named(action.out) else {
+        return Err(TestCaseError::fail("a path to a port that is not here"));
+    };
+    let macs = match action.out {
+        Port::Eni(_) => (action.src_mac, action.dst_mac),
+        Port::Internet => (frames::ROUTER, frames::STATION),
+    };
+    let rewrite = action.rewrite;
+    prop_assert_eq!(path.role, PortRole::None);
+    prop_assert_eq!(
+        (rewrite.src_port, rewrite.dst_port, rewrite.icmp_id),
+        (None, None, None)
+    );
+    prop_assert_eq!(
+        (path.out, path.ifindex, path.exits),
+        (standing.slot, standing.ifindex, action.out == Port::Internet)
+    );
+    prop_assert_eq!((path.src_mac, path.dst_mac), macs);
+    prop_assert_eq!((path.rewrite.src, path.rewrite.dst), (rewrite.src, rewrite.dst));
+    prop_assert_eq!(
+        (path.hop_limit_decrement, path.mtu),
+        (action.hop_limit_decrement, action.mtu)
+    );
+    prop_assert_eq!(action.clamp_mss, None);
+    Ok(action)
+}
+
+/// The state of flows after walks whose effects nobody has committed.
+struct After<'a> {
+    flows: &'a Flows,
+    effects: Vec<Effects>,
+}
+
+impl FlowView for After<'_> {
+    fn tracked(&self, owner: Slot, key: &FlowKey, now: Timestamp) -> Option<State> {
+        let supposed = |effect: &Effect| match effect {
+            Effect::Track {
+                owner: o,
+                key: k,
+                state,
+                ..
+            } if (o, k) == (&owner, key) => Some(*state),
+            _ => None,
+        };
+        let latest = self.effects.iter().rev();
+        latest
+            .flat_map(|effects| effects.iter())
+            .find_map(supposed)
+            .or_else(|| self.flows.tracked(owner, key, now))
+    }
+
+    fn has_room(&self, owner: Slot, key: &FlowKey) -> bool {
+        self.flows.has_room(owner, key)
+    }
+
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+        self.flows.mapped(gateway, wanted, now)
+    }
+
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+        self.flows.unmapped(gateway, wanted, now)
+    }
+
+    fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {
+        self.flows.free_port(gateway, wanted, now)
+    }
+}
+
+/// Walks a connection from a port that a decision is about: packet after packet there and back.
+fn holds(
+    host: &Host,
+    now: Timestamp,
+    packet: &Packet,
+    (ask, decision): &(Key, Decision),
+    port: u16,
+    choices: &mut Choices,
+) -> Result<(), TestCaseError> {
+    let (there, back) = (host.path(decision.there.0), host.path(decision.back.0));
+    let Engine { fabric, flows, .. } = &host.engine;
+    let mut after = After {
+        flows,
+        effects: Vec::new(),
+    };
+    // Whatever the program lets pass.
+    let mut vary = |packet: Packet, path: &Path| Packet {
+        hop_limit: [64, path.hop_limit_decrement + 1, 255][choices.below(3)],
+        length: [60, path.mtu, 1400][choices.below(3)],
+        dont_fragment: choices.chance(50),
+        ..packet
+    };
+    let syn = vary(opening(packet, &there, port), &there);
+    let first = walk(fabric, &after, &syn, now, &mut ());
+    let action = same(host, &syn, &first, &there)?;
+    let sent = first.forwarded(&syn).unwrap();
+    let reply_key = Key::of_reply(there.out, &sent);
+    prop_assert_eq!(reply_key.any_destination_port(), decision.reply);
+    prop_assert_eq!(reply_key.words()[1] as u16, port);
+    prop_assert_eq!(host.key(&syn).map(|key| key.any_source_port()), Some(*ask));
+
+    let mut answer = answer_to(&sent, action.out);
+    if let Some((src_mac, dst_mac)) = back.macs {
+        prop_assert_eq!((answer.src_mac, answer.dst_mac), (src_mac, dst_mac));
+    }
+    answer = vary(answer, &back);
+    after.effects.push(first.effects);
+    let second = walk(fabric, &after, &answer, now, &mut ());
+    same(host, &answer, &second, &back)?;
+    let returned = second.forwarded(&answer).unwrap();
+    prop_assert_eq!((returned.src, returned.dst), (syn.dst, syn.src));
+    let L4::Ports { src, dst, .. } = syn.l4 else {
+        panic!()
+    };
+    let turned = matches!(returned.l4, L4::Ports { src: s, dst: d, .. } if (s, d) == (dst, src));
+    prop_assert!(turned, "{:?}", returned);
+
+    // And those after them.
+    after.effects.push(second.effects);
+    let third = vary(with_flags(&syn, tcp_flags::ACK), &there);
+    let outcome = walk(fabric, &after, &third, now, &mut ());
+    same(host, &third, &outcome, &there)?;
+    after.effects.push(outcome.effects);
+    let fourth = vary(with_flags(&answer, tcp_flags::ACK), &back);
+    let outcome = walk(fabric, &after, &fourth, now, &mut ());
+    same(host, &fourth, &outcome, &back)?;
+    Ok(())
+}
+
+/// A packet of something new, or an answer to one that arrived.
+fn next_packet(world: &World, arrived: &[Arrived], choices: &mut Choices) -> Option<Packet> {
+    if choices.chance(45) {
+        let got = arrived.iter().rev().nth(choices.below(arrived.len().min(4)))?;
+        return world.reply(got, choices);
+    }
+    let packet = world.packet(choices)?;
+    // No frame can say anything else.
+    (packet.src.is_ipv4() == packet.dst.is_ipv4()).then_some(packet)
+}
+
+fn change(world: &mut World, engine: &mut Engine, now: Timestamp, choices: &mut Choices) {
+    let before = world.clone();
+    world.change(choices);
+    engine.take_up_all(now);
+    engine.apply(&world.delta_from(&before));
+}
+
+fn some_ports(decision: &Decision, choices: &mut Choices) -> [u16; 4] {
+    let (from, to) = (*decision.ports.start(), *decision.ports.end());
+    let mut within = || from + choices.below(usize::from(to - from) + 1) as u16;
+    [from, to, within(), within()]
+}
+
+const PAUSES: [u64; 6] = [1, 29, 31, 61, 181, 351];
+
+fn decisions_hold(words: &[u32], steps: &[[u32; 14]], checked: &Cell<usize>) -> Result<(), TestCaseError> {
+    let mut world = World::random(&mut Choices::new(words));
+    let mut now = Timestamp(1_000_000_000_000);
+    let mut host = Host::new(&world, now, true);
+    let mut arrived: Vec<Arrived> = Vec::new();
+    let mut asked: Vec<Packet> = Vec::new();
+    for words in steps {
+        let mut choices = Choices::new(words);
+        now = now.plus_millis(10);
+        match choices.below(20) {
+            18 => {
+                now = now.plus_millis(PAUSES[choices.below(6)] * 1000);
+                host.engine.sweep(now, 10_000);
+            }
+            19 => change(&mut world, &mut host.engine, now, &mut choices),
+            _ => {
+                let Some(packet) = next_packet(&world, &arrived, &mut choices) else {
+                    continue;
+                };
+                arrived.extend(host.send(now, &packet));
+                if matches!(packet.l4, L4::Ports { .. }) && packet.fragment.is_none() {
+                    asked.push(packet);
+                }
+            }
+        }
+        // Whatever is kept, now and after what has changed since.
+        for packet in asked.iter().rev().take(6) {
+            if let Some(kept) = host.decision(now, packet) {
+                for port in some_ports(&kept.1, &mut choices) {
+                    checked.set(checked.get() + 1);
+                    holds(&host, now, packet, &kept, port, &mut choices)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kept_decision_is_what_fresh_walks_say_of_each_of_its_connections() {
+    let checked = Cell::new(0);
+    for_random_cases(400, 60, |words, steps| decisions_hold(words, steps, &checked));
+    println!("{} connections walked that a decision is about", checked.get());
+    assert!(checked.get() > 2000);
+}
+
+/// What comes of a connection, packet by packet: whether the client sends it, and its flags.
+fn life(tcp: bool, choices: &mut Choices) -> Vec<(bool, u8)> {
+    const ACK: u8 = tcp_flags::ACK;
+    let mut packets = vec![(true, tcp_flags::SYN), (false, tcp_flags::SYN | ACK), (true, ACK)];
+    for _ in 0..choices.below(4) {
+        packets.extend([(false, ACK), (true, ACK)]);
+    }
+    match choices.below(6) {
+        _ if !tcp => {}
+        0 => packets.push((true, tcp_flags::RST)),
+        1 => packets.push((false, tcp_flags::RST)),
+        2 => packets.extend([(true, tcp_flags::FIN | ACK), (false, tcp_flags::FIN | ACK)]),
+        3 => packets.push((false, tcp_flags::FIN | ACK)),
+        4 => packets.push((true, tcp_flags::FIN | ACK)),
+        _ => {}
+    }
+    if tcp && choices.chance(15) {
+        // Nobody listens.
+        return vec![(true, tcp_flags::SYN), (false, tcp_flags::RST | ACK)];
+    }
+    let most = packets.len();
+    packets.truncate(most - choices.below(most));
+    packets
+}
+
+/// Has the same connection happen in the kernel of one host, and come up packet by packet at the other.
+fn made_or_seen(
+    hosts: &mut [Host; 2],
+    world: &World,
+    now: Timestamp,
+    packet: &Packet,
+    port: u16,
+    choices: &mut Choices,
+) -> Result<bool, TestCaseError> {
+    let Some((ask, decision)) = hosts[0].decision(now, packet) else {
+        return Ok(false);
+    };
+    let there = hosts[0].path(decision.there.0);
+    let syn = opening(packet, &there, port);
+    let (made, seen) = hosts.split_at_mut(1);
+    let (made, seen) = (&mut made[0], &mut seen[0]);
+    let known = |host: &Host, packet: &Packet, outbound| -> Vec<_> {
+        let Engine { fabric, flows, .. } = &host.engine;
+        let enis = world.enis.keys();
+        enis.map(|eni| fabric.tracked(flows, *eni, packet, outbound, now))
+            .collect()
+    };
+    let Some(key) = made.key(&syn) else {
+        return Ok(false);
+    };
+    // The kernel makes flows only of what it does not know.
+    if known(made, &syn, true)
+        .iter()
+        .chain(&known(made, &syn, false))
+        .any(Option::is_some)
+    {
+        return Ok(false);
+    }
+    let tcp = syn.protocol == protocol::TCP;
+    let (mut near, mut far) = (Seen::default(), Seen::default());
+    let mut answer: Option<Packet> = None;
+    for (from_client, flags) in life(tcp, choices) {
+        let (base, count) = match (from_client, answer) {
+            (true, _) => (syn, &mut near),
+            (false, Some(answer)) => (answer, &mut far),
+            (false, None) => panic!("an answer to nothing"),
+        };
+        let Some((to, got)) = seen.send(now, &with_flags(&base, flags)) else {
+            return Err(TestCaseError::fail(format!(
+                "flags {flags:#x} of {base:?} dropped"
+            )));
+        };
+        if answer.is_none() {
+            answer = Some(answer_to(&got, to));
+        }
+        count.packets += 1;
+        count.fin |= tcp && flags & tcp_flags::FIN != 0;
+        count.rst |= tcp && flags & tcp_flags::RST != 0;
+    }
+    let answer = answer.unwrap();
+    let Some(back) = made.key(&answer) else {
+        return Err(TestCaseError::fail("an answer without a key"));
+    };
+    prop_assert_eq!(back.any_destination_port(), decision.reply);
+    prop_assert_eq!(key.any_source_port(), ask);
+    let path = |number: u32| (number, made.engine.cache.path(number).1);
+    let flow = Made {
+        there: key,
+        back,
+        there_path: path(decision.there.0),
+        back_path: path(decision.back.0),
+    };
+    made.seen.lock().unwrap().extend([(key, near), (back, far)]);
+    made.engine.learn(now, flow);
+    made.engine.take_up_all(now);
+    prop_assert!(!made.engine.has_fresh());
+    for packet in [&syn, &answer] {
+        for outbound in [false, true] {
+            prop_assert_eq!(
+                known(made, packet, outbound),
+                known(seen, packet, outbound),
+                "of {:?} after {:?} and {:?}",
+                packet,
+                near,
+                far
+            );
+        }
+    }
+    Ok(true)
+}
+
+fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(), TestCaseError> {
+    let mut world = World::random(&mut Choices::new(words));
+    let mut now = Timestamp(1_000_000_000_000);
+    let mut hosts = [Host::new(&world, now, true), Host::new(&world, now, false)];
+    let mut arrived: Vec<Arrived> = Vec::new();
+    for words in steps {
+        let mut choices = Choices::new(words);
+        now = now.plus_millis(10);
+        match choices.below(20) {
+            18 => {
+                now = now.plus_millis(PAUSES[choices.below(6)] * 1000);
+                hosts.iter_mut().for_each(|host| host.engine.sweep(now, 10_000));
+            }
+            19 => {
+                let before = world.clone();
+                world.change(&mut choices);
+                let delta = world.delta_from(&before);
+                hosts.iter_mut().for_each(|host| host.engine.apply(&delta));
+            }
+            _ => {
+                let Some(packet) = next_packet(&world, &arrived, &mut choices) else {
+                    continue;
+                };
+                let [a, b] = &mut hosts;
+                let (one, other) = (a.send(now, &packet), b.send(now, &packet));
+                prop_assert_eq!(one, other, "{:?}", packet);
+                prop_assert_eq!(&a.out, &b.out);
+                arrived.extend(one);
+                if matches!(packet.l4, L4::Ports { .. })
+                    && packet.fragment.is_none()
+                    && let Some((_, decision)) = hosts[0].decision(now, &packet)
+                {
+                    let port = some_ports(&decision, &mut choices)[2];
+                    let done = made_or_seen(&mut hosts, &world, now, &packet, port, &mut choices)?;
+                    taken.set(taken.get() + usize::from(done));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_made_flow_that_is_taken_up_leaves_what_its_packets_would_have_left() {
+    let taken = Cell::new(0);
+    for_random_cases(400, 60, |words, steps| takes_up(words, steps, &taken));
+    println!("{} flows taken up", taken.get());
+    assert!(taken.get() > 300);
+}
