@@ -342,6 +342,10 @@ impl Engine {
             script.push((&made.back, made.back_path, flags(tcp_flags::SYN | tcp_flags::ACK)));
             if opened.packets > 1 {
                 script.push((&made.there, made.there_path, flags(tcp_flags::ACK)));
+                // Where only what answers is tracked, this is what makes a stream of it.
+                if answered.packets > 1 {
+                    script.push((&made.back, made.back_path, flags(tcp_flags::ACK)));
+                }
             }
         }
         if tcp {
