@@ -298,3 +298,14 @@ fn down_all_leaves_nothing_also_when_every_process_was_killed() {
 fn the_same_as_an_ordinary_user() {
     whole_thread(&House::rootless());
 }
+
+#[test]
+fn a_data_plane_that_is_not_permitted_is_refused_and_leaves_nothing() {
+    let house = House::rootless();
+    let error = match house.try_serve(&["--data-plane", "ebpf"]) {
+        Ok(_) => panic!("an ordinary user got the eBPF data plane"),
+        Err(error) => error,
+    };
+    assert!(error.contains("from root alone"), "{error}");
+    assert_eq!(left(&house, &BTreeSet::new()), Vec::<String>::new());
+}

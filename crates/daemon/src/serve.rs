@@ -157,6 +157,10 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
             return Err(ServeError::Regions(format!("--region {region} is given twice")));
         }
     }
+    if options.data_plane == Some(DataPlane::Ebpf) {
+        // Before there is a holder, which would stay.
+        atoll_plane::fast_permitted().map_err(PlaneError::from)?;
+    }
     let listen = |why| ServeError::Listen {
         listen: options.listen,
         why,

@@ -39,7 +39,7 @@ pub use counters::Counters;
 pub use drops::DropRecord;
 pub use engine::{Capacity, Emission, Engine, Outbox};
 pub use error::PlaneError;
-pub use fast::{FastCapacity, FastError, KernelCounters};
+pub use fast::{FastCapacity, FastError, KernelCounters, permitted as fast_permitted};
 pub use live_flows::{Ends, FlowQuery, KernelCount, LiveFlow, LiveFlows, Way};
 pub use plane::{FlowCounts, Plane, PlaneConfig};
 pub use port::Attachment;

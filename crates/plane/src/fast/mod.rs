@@ -160,9 +160,7 @@ pub(crate) struct Fast {
 impl Fast {
     /// Loads the program. Needs `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` of the whole machine.
     pub(crate) fn load(capacity: FastCapacity) -> Result<Fast, FastError> {
-        if !may_load() {
-            return Err(FastError::NotPermitted);
-        }
+        permitted()?;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("flows4", capacity.ipv4_flows)
             .map_max_entries("flows6", capacity.ipv6_flows)
@@ -483,6 +481,18 @@ fn namespace() -> io::Result<File> {
 fn machine_millis() -> u32 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
+}
+
+/// Whether the kernel would take the program from this process at all: to be asked before anything is started for it.
+///
+/// # Errors
+/// [`FastError::NotPermitted`].
+pub fn permitted() -> Result<(), FastError> {
+    if may_load() {
+        Ok(())
+    } else {
+        Err(FastError::NotPermitted)
+    }
 }
 
 /// Whether the kernel lets this process make a map of a kind that it never lets ordinary users make.

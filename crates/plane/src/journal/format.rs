@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use atoll_fabric::flows::{FlowKey, Mapping, Owner, Place, Remembered, Shelf, Slot, State};
 use atoll_model::Timestamp;
 
+/// Bytes and the place where they belong.
+type Piece<'a> = (usize, &'a [u8]);
+
 /// "ATOLLFLO".
 const MAGIC: u64 = u64::from_le_bytes(*b"ATOLLFLO");
 /// Another layout has another version; it is never read as this one.
@@ -304,7 +307,7 @@ impl Header {
     }
 
     /// The latest transaction, if it is whole: its time and where which bytes belong.
-    fn transaction<'a>(&self, bytes: &'a [u8]) -> Option<(Timestamp, Vec<(usize, &'a [u8])>)> {
+    fn transaction<'a>(&self, bytes: &'a [u8]) -> Option<(Timestamp, Vec<Piece<'a>>)> {
         let mut reader = Reader(bytes);
         let sum = reader.u64()?;
         let now = Timestamp(reader.u64()?);

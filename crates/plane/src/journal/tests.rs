@@ -24,7 +24,10 @@ const LIMITS: Limits = Limits {
 
 /// What was written, in order: bytes at places. Words are written each at once.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(usize, Vec<u8>)>>>);
+struct Log(Arc<Mutex<Vec<Written>>>);
+
+/// A place and what was written there.
+type Written = (usize, Vec<u8>);
 
 impl Memory for Log {
     fn reserve(&mut self, _: usize, _: usize) -> std::io::Result<()> {
@@ -156,7 +159,7 @@ fn answers(
 
 /// What a next process makes of a file.
 fn taken_up(file: &[u8], gone: &[u64], now: Timestamp, later: Timestamp) -> BTreeMap<String, String> {
-    let Some(recovered) = recover(file, &[0..file.len()], BOOT) else {
+    let Some(recovered) = recover(file, std::slice::from_ref(&(0..file.len())), BOOT) else {
         return BTreeMap::new();
     };
     let mut fabric = Fabric::new();
@@ -228,7 +231,7 @@ proptest! {
             let last = marks.iter().rposition(|(length, ..)| *length <= bytes);
             let Some(last) = last else {
                 // The header was not yet written.
-                prop_assert_eq!(recover(&file, &[0..file.len()], BOOT), None);
+                prop_assert_eq!(recover(&file, std::slice::from_ref(&(0..file.len())), BOOT), None);
                 continue;
             };
             let (_, time, gone, before) = &marks[last];
@@ -267,11 +270,11 @@ proptest! {
 
     #[test]
     fn bytes_that_nobody_wrote_are_nothing(bytes in proptest::collection::vec(any::<u8>(), 0..40_000)) {
-        prop_assert_eq!(recover(&bytes, &[0..bytes.len()], BOOT), None);
+        prop_assert_eq!(recover(&bytes, std::slice::from_ref(&(0..bytes.len())), BOOT), None);
         // Behind a right header too.
         let mut file = Header::of(&LIMITS, BOOT, 5).write().to_vec();
         file.extend(&bytes);
-        let found = recover(&file, &[0..file.len()], BOOT);
+        let found = recover(&file, std::slice::from_ref(&(0..file.len())), BOOT);
         prop_assert_eq!(found.map(|found| found.remembered), Some(Vec::new()));
     }
 }
@@ -299,12 +302,12 @@ fn another_version_another_start_of_the_machine_or_half_a_header_is_not_read() {
         file.resize(header.length(), 0);
         file
     };
-    let read = |file: &[u8]| recover(file, &[0..file.len()], BOOT).is_some();
+    let read = |file: &[u8]| recover(file, std::slice::from_ref(&(0..file.len())), BOOT).is_some();
     assert!(read(&whole));
     let mut newer = whole.clone();
     newer[8] = 2;
     assert!(!read(&newer));
-    assert!(recover(&whole, &[0..whole.len()], [8; 16]).is_none());
+    assert!(recover(&whole, std::slice::from_ref(&(0..whole.len())), [8; 16]).is_none());
     for length in 0..HEADER {
         assert!(!read(&whole[..length]));
     }
@@ -378,7 +381,14 @@ fn without_room_nothing_old_is_left() {
     let (log, header) = (Log::default(), Header::of(&LIMITS, BOOT, 1));
     let now = Timestamp(1_700_000_000_000);
     let mut journal = Journal::on(Box::new(Full(log.clone())), header).unwrap();
-    assert!(recover(&log.cut(header.length(), log.len()), &[0..header.length()], BOOT).is_some());
+    assert!(
+        recover(
+            &log.cut(header.length(), log.len()),
+            std::slice::from_ref(&(0..header.length())),
+            BOOT
+        )
+        .is_some()
+    );
     let mut flows = Flows::new(LIMITS, now);
     flows.watch();
     journal.name(Owner::Interface(EniId::new(5)), Slot(1));
@@ -394,5 +404,12 @@ fn without_room_nothing_old_is_left() {
     );
     journal.write(&mut flows, now);
     assert!(!journal.is_kept());
-    assert!(recover(&log.cut(header.length(), log.len()), &[0..header.length()], BOOT).is_none());
+    assert!(
+        recover(
+            &log.cut(header.length(), log.len()),
+            std::slice::from_ref(&(0..header.length())),
+            BOOT
+        )
+        .is_none()
+    );
 }
