@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// The types by their names in C and in Rust.
-const TYPES: [(&str, &str); 10] = [
+const TYPES: [(&str, &str); 11] = [
     ("key4", "Key4"),
     ("key6", "Key6"),
     ("flow", "Flow"),
@@ -17,6 +17,7 @@ const TYPES: [(&str, &str); 10] = [
     ("made", "Made"),
     ("port", "Port"),
     ("clock", "Clock"),
+    ("verdict", "Verdict"),
 ];
 
 fn main() {

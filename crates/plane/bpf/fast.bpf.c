@@ -73,6 +73,21 @@ struct {
 	__type(value, struct clock);
 } now SEC(".maps");
 
+/* Flows whose packets are dropped. Apart from those that go on, and small: a scan fills nobody's table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct key4);
+	__type(value, struct verdict);
+} drops4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct key6);
+	__type(value, struct verdict);
+} drops6 SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -128,10 +143,26 @@ static __always_inline int attended(struct seen *seen)
 	return here - *(volatile __u32 *)&seen->time->alive < GONE;
 }
 
-static __always_inline int to_engine(struct seen *seen, __u32 why)
+/* A packet of a flow that is known: the engine takes it. */
+static __always_inline int to_engine_known(struct seen *seen, __u32 why)
 {
 	seen->counts->of[why]++;
 	return TO_ENGINE;
+}
+
+/* Any other: the engine takes so many of a port where it has more to do than it can. */
+static __always_inline int to_engine(struct seen *seen, __u32 why)
+{
+	__u32 may_come = *(volatile __u32 *)&seen->port->may_come;
+
+	if (may_come > 1) {
+		seen->port->may_come = may_come - 1; /* about: two processors may count one */
+	} else if (may_come == 1 && attended(seen)) {
+		__sync_fetch_and_add(&seen->port->refused, 1);
+		seen->counts->of[COUNT_REFUSED]++;
+		return DROP;
+	}
+	return to_engine_known(seen, why);
 }
 
 /* Reads the transport header at `l4`, which is `rest` bytes long with its payload. Sets *why if the packet is the engine's. */
@@ -240,6 +271,28 @@ static __always_inline int fits(struct path *path, struct seen *seen, void *data
 	return 0;
 }
 
+/* Whether a verdict is about the packet too, which then ends here. */
+static __always_inline int ends_here(struct verdict *verdict, struct seen *seen, void *data, void *end)
+{
+	__u32 cell = verdict->cell, *generation, *have = data, want[3];
+
+	if (data + 12 > end)
+		return 0;
+	__builtin_memcpy(want, verdict->macs, sizeof(want));
+	if (have[0] != want[0] || have[1] != want[1] || have[2] != want[2])
+		return 0;
+	/* What is longer or older may meet another check first. */
+	if (seen->length > verdict->longest || seen->hop_limit < verdict->hop_limit)
+		return 0;
+	generation = bpf_map_lookup_elem(&cells, &cell);
+	if (!generation || *(volatile __u32 *)generation != verdict->generation ||
+	    (__s32)(verdict->expires - seen->clock) <= 0 || !attended(seen))
+		return 0;
+	seen->counts->of[COUNT_DROPPED]++;
+	__sync_fetch_and_add(&verdict->packets, 1);
+	return 1;
+}
+
 /* Does what a path says. From here on nothing turns back: a helper that fails (no memory) drops the packet. */
 static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16 number, struct seen *seen, __u32 segments)
 {
@@ -338,7 +391,7 @@ static __always_inline int known(struct __sk_buff *skb, struct flow *flow, struc
 		return to_engine(seen, COUNT_CONTROL);
 	if ((__s32)(flow->expires - seen->clock) <= 0 ||
 	    !find_path(flow->path, flow->path_version, flow->generation, &path))
-		return to_engine(seen, COUNT_STALE);
+		return to_engine_known(seen, COUNT_STALE);
 	why = fits(&path, seen, data, end);
 	if (why)
 		return to_engine(seen, why);
@@ -466,6 +519,7 @@ int port_ingress(struct __sk_buff *skb)
 	__u32 ifindex = skb->ifindex, zero = 0, slot;
 	struct ethhdr *ethernet = data;
 	struct decision *decision = 0;
+	struct verdict *verdict = 0;
 	struct seen seen = {};
 	struct flow *flow;
 	__be32 numbers;
@@ -517,6 +571,11 @@ int port_ingress(struct __sk_buff *skb)
 		key.dst = seen.dst[0];
 		key.protocol = seen.protocol;
 		flow = bpf_map_lookup_elem(&flows4, &key);
+		if (!flow && !seen.syn && !seen.ends) {
+			verdict = bpf_map_lookup_elem(&drops4, &key);
+			if (verdict && ends_here(verdict, &seen, data, end))
+				return DROP;
+		}
 		if (opens(&seen) && (!flow || flow->state & (FLOW_FIN | FLOW_RST))) {
 			struct ask4 ask = {
 				.slot = slot,
@@ -552,6 +611,11 @@ int port_ingress(struct __sk_buff *skb)
 		words4(key.dst, seen.dst);
 		key.protocol = seen.protocol;
 		flow = bpf_map_lookup_elem(&flows6, &key);
+		if (!flow && !seen.syn && !seen.ends) {
+			verdict = bpf_map_lookup_elem(&drops6, &key);
+			if (verdict && ends_here(verdict, &seen, data, end))
+				return DROP;
+		}
 		if (opens(&seen) && (!flow || flow->state & (FLOW_FIN | FLOW_RST))) {
 			struct ask6 ask = {.slot = slot, .dst_port = seen.dst_port, .protocol = seen.protocol};
 

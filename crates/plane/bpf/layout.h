@@ -102,6 +102,8 @@ struct made {
 struct port {
 	__u32 slot_and_one; /* 0: none */
 	__u32 may_make;     /* flows that may still be made from its packets: the engine gives anew */
+	__u32 may_come;     /* one more than its packets that the engine still takes; 0: as many as there are */
+	__u32 refused;      /* packets that it did not take: the program alone counts */
 };
 
 /* The engine's time. */
@@ -112,6 +114,18 @@ struct clock {
 
 /* Milliseconds after which an engine that has not looked is taken for gone. */
 #define GONE 500
+
+/* A verdict about a flow's packets: they are dropped. The program alone writes the count. */
+struct verdict {
+	__u32 cell;
+	__u32 generation;
+	__u32 expires;   /* milliseconds of `now`, wrapping */
+	__u32 longest;   /* bytes of a packet that it is about */
+	__u8 macs[12];   /* as they stand in a frame */
+	__u8 hop_limit;  /* least */
+	__u8 reserved[3];
+	__u64 packets;
+};
 
 /* Where `number` goes. */
 #define ROLE_NONE 0
@@ -141,7 +155,7 @@ struct path {
 	__u8 reserved;
 };
 
-/* What happened to packets, counted on each processor: places in `counts`. Everything behind MADE went to the engine. */
+/* What happened to packets, counted on each processor: places in `counts`. Everything behind MADE was the engine's. */
 enum count {
 	COUNT_DELIVERED,
 	COUNT_EXITED,
@@ -154,6 +168,8 @@ enum count {
 	COUNT_TOO_BIG,
 	COUNT_HOP_LIMIT,
 	COUNT_MAC,
+	COUNT_DROPPED, /* of those that were the engine's: by a verdict of its own */
+	COUNT_REFUSED, /* of those that were the engine's: dropped, since their port had sent too many */
 	COUNTS,
 };
 

@@ -20,6 +20,9 @@ pub struct Counters {
     pub walks: u64,
     /// Packets dropped by a verdict kept from an earlier one.
     pub drop_hits: u64,
+    /// Packets dropped unread, by the engine or by the kernel for it, since their port had sent more that was to be
+    /// walked than its share while others waited: counted as `table-full` (semantics 48).
+    pub misses_refused: u64,
     /// ARP requests and neighbour solicitations answered.
     pub neighbours_answered: u64,
     /// ARP and neighbour discovery that nobody answers: probes, announcements, router solicitations, questions
@@ -45,6 +48,7 @@ impl Default for Counters {
             hits: 0,
             walks: 0,
             drop_hits: 0,
+            misses_refused: 0,
             neighbours_answered: 0,
             neighbours_ignored: 0,
             answers: 0,
@@ -77,9 +81,9 @@ impl Counters {
     }
 
     #[inline]
-    pub(crate) fn ended(&mut self, stage: Stage) {
+    pub(crate) fn ended(&mut self, stage: Stage, packets: u64) {
         if let Some(count) = self.stages.get_mut(stage as usize) {
-            *count += 1;
+            *count += packets;
         }
     }
 }

@@ -15,7 +15,8 @@ pub struct DropRecord {
     pub time: Timestamp,
     /// Where it came in.
     pub ingress: Port,
-    /// Its headers, as it came in; `None` for what could not be read (stage `malformed`).
+    /// Its headers, as it came in; `None` for what could not be read (stage `malformed`), and for what was not,
+    /// because its port had sent more than its share (stage `table-full`).
     pub packet: Option<Packet>,
     /// Why and where.
     pub drop: Drop,
@@ -41,7 +42,15 @@ impl RecentDrops {
         }
     }
 
-    pub(crate) fn add(&mut self, time: Timestamp, ingress: Port, packet: Option<&Packet>, drop: &Drop) {
+    /// Adds `count` drops alike.
+    pub(crate) fn add(
+        &mut self,
+        time: Timestamp,
+        ingress: Port,
+        packet: Option<&Packet>,
+        drop: &Drop,
+        count: u64,
+    ) {
         let what = |packet: &Packet| {
             let l4 = match packet.l4 {
                 // A repeated SYN and a RST of one flow are alike.
@@ -61,7 +70,7 @@ impl RecentDrops {
         });
         match alike {
             Some(record) => {
-                record.count += 1;
+                record.count += count;
                 record.time = time;
             }
             None => {
@@ -73,7 +82,7 @@ impl RecentDrops {
                     ingress,
                     packet: packet.copied(),
                     drop: *drop,
-                    count: 1,
+                    count,
                 });
             }
         }
@@ -87,14 +96,16 @@ impl RecentDrops {
 
 /// A verdict kept.
 #[derive(Clone, Copy, Debug)]
-struct Kept {
-    key: Key,
+pub(crate) struct KeptDrop {
+    pub key: Key,
     /// The headers that the verdict was about; its MACs are compared, its length and hop limit bound it.
-    packet: Packet,
-    drop: Drop,
-    cell: CellId,
-    generation: u32,
-    expires: Timestamp,
+    pub packet: Packet,
+    pub drop: Drop,
+    pub cell: CellId,
+    pub generation: u32,
+    pub expires: Timestamp,
+    /// Whether it was given to another packet already.
+    pub shared: bool,
     used: u64,
 }
 
@@ -102,7 +113,7 @@ struct Kept {
 /// cache, so that a port scan fills nobody's table.
 #[derive(Debug)]
 pub(crate) struct DropVerdicts {
-    sets: Vec<[Option<Kept>; DropVerdicts::WAYS]>,
+    sets: Vec<[Option<KeptDrop>; DropVerdicts::WAYS]>,
     clock: u64,
 }
 
@@ -119,7 +130,7 @@ impl DropVerdicts {
         }
     }
 
-    fn set(&mut self, hash: u64) -> Option<&mut [Option<Kept>; DropVerdicts::WAYS]> {
+    fn set(&mut self, hash: u64) -> Option<&mut [Option<KeptDrop>; DropVerdicts::WAYS]> {
         let at = (hash >> 32) as usize & (self.sets.len() - 1);
         self.sets.get_mut(at)
     }
@@ -132,7 +143,7 @@ impl DropVerdicts {
         packet: &Packet,
         cells: &Cells,
         now: Timestamp,
-    ) -> Option<Drop> {
+    ) -> Option<&mut KeptDrop> {
         self.clock += 1;
         let clock = self.clock;
         let kept = self
@@ -151,7 +162,7 @@ impl DropVerdicts {
             return None;
         }
         kept.used = clock;
-        Some(kept.drop)
+        Some(kept)
     }
 
     /// Keeps a verdict for up to `hold` milliseconds, if it is one that others may share.
@@ -180,13 +191,14 @@ impl DropVerdicts {
             .iter_mut()
             .min_by_key(|kept| kept.map_or((1, 0), |k| if k.key == key { (0, 0) } else { (2, k.used) }));
         if let Some(victim) = victim {
-            *victim = Some(Kept {
+            *victim = Some(KeptDrop {
                 key,
                 packet: *packet,
                 drop: *drop,
                 cell,
                 generation,
                 expires: now.plus_millis(u64::from(hold.min(DropVerdicts::LONGEST))),
+                shared: false,
                 used: clock,
             });
         }

@@ -181,6 +181,7 @@ impl Plane {
             return Err(PlaneError::Stopped);
         }
         core.read_counters();
+        core.read_drops();
         Ok(question(&core.engine))
     }
 

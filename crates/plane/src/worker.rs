@@ -22,7 +22,7 @@ use atoll_model::Timestamp;
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::fast::{Changes, Fast, Waiting};
-use crate::sys::ring::{EtherType, Fanout, Ring};
+use crate::sys::ring::{BATCH, EtherType, Fanout, Ring};
 use crate::sys::sender::{Outgoing, Sender};
 
 /// What the threads share.
@@ -33,6 +33,8 @@ pub(crate) struct Core {
     clock: Clock,
     changes: Changes,
     swept: Instant,
+    /// When it was last read what the kernel dropped.
+    read: Instant,
 }
 
 /// [`Core`] behind its lock.
@@ -64,6 +66,7 @@ impl Shared {
                 clock,
                 changes: Changes::default(),
                 swept: Instant::now(),
+                read: Instant::now(),
             }),
             stopping: AtomicBool::new(false),
         })
@@ -100,13 +103,30 @@ impl Core {
         if let Some(fast) = &mut self.fast {
             self.engine.take_changes(&mut self.changes);
             let now = self.clock.now().0 as u32;
+            let mut told = Vec::new();
             fast.follow(
                 &mut self.changes,
                 &self.engine.cache,
                 &self.engine.cells,
                 now,
                 waiting,
+                |packet, drop, count| told.push((*packet, *drop, count)),
             );
+            for (packet, drop, count) in told {
+                self.engine
+                    .dropped_before(self.clock.now(), &packet, &drop, count);
+            }
+        }
+    }
+
+    /// Learns what the kernel dropped.
+    pub(crate) fn read_drops(&mut self) {
+        if let Some(fast) = &mut self.fast {
+            let now = self.clock.now();
+            fast.read_drops(now, |packet, drop, count| {
+                self.engine.dropped_before(now, packet, drop, count);
+            });
+            fast.read_refusals(|ifindex, count| self.engine.refused_before(now, ifindex, count));
         }
     }
 
@@ -140,6 +160,14 @@ impl Core {
         self.clock.now()
     }
 
+    /// Walks keep packets waiting: ports get no more than their share.
+    fn crowded(&mut self) {
+        self.engine.crowded(self.clock.now());
+        if let Some(fast) = &mut self.fast {
+            fast.admit(self.engine.allowance(0));
+        }
+    }
+
     /// Brings the counters up to date.
     pub(crate) fn read_counters(&mut self) {
         if let Some(fast) = &self.fast {
@@ -154,8 +182,13 @@ impl Core {
             let rounds = passed.div_duration_f32(SWEEP).min(10.0) as usize;
             self.swept = Instant::now();
             self.learn();
-            if let Some(fast) = &self.fast {
+            if self.read.elapsed() >= READ_DROPS {
+                self.read = Instant::now();
+                self.read_drops();
+            }
+            if let Some(fast) = &mut self.fast {
                 fast.refill();
+                fast.admit(self.engine.allowance(passed.as_millis().min(1000) as u32));
             }
             self.engine.sweep(self.clock.now(), SWEEP_BUDGET * rounds);
         }
@@ -233,6 +266,8 @@ impl Clock {
 const SWEEP: Duration = Duration::from_millis(10);
 /// Places looked at in one sweep: a table of a million is gone over in twenty seconds.
 const SWEEP_BUDGET: usize = 512;
+/// How often it is read what the kernel dropped.
+const READ_DROPS: Duration = Duration::from_millis(100);
 /// How long the thread sleeps when nothing comes.
 const IDLE: Timespec = Timespec {
     tv_sec: 0,
@@ -249,6 +284,9 @@ const BUSY: Timespec = Timespec {
 /// that; waking it costs the sender an interrupt to the other processor (0.61 of a bare pair's TCP without, 0.69 with: medians).
 const LINGER: Duration = Duration::from_micros(30);
 
+/// Walks of a batch with which it is walks that keep others waiting.
+const MANY_WALKS: u64 = BATCH as u64 * 3 / 4;
+
 /// A thread's state.
 pub(crate) struct Worker {
     pub sockets: Sockets,
@@ -264,6 +302,8 @@ struct Batch {
     outbox: Outbox,
     waiting: Waiting,
     refused: u64,
+    /// Whether a batch was walked while another one waited.
+    crowded: bool,
 }
 
 /// Stops the plane when dropped.
@@ -303,7 +343,11 @@ impl Worker {
                     // The kernel counts what it lost until it is asked.
                     core.engine.counters.overrun += u64::from(ring.lost());
                 }
-                if core.engine.has_fresh() { BUSY } else { IDLE }
+                if core.engine.has_fresh() || core.engine.allowance(0).is_some() {
+                    BUSY
+                } else {
+                    IDLE
+                }
             };
             if self.shared.spread || !self.linger() {
                 self.wait(idle);
@@ -325,17 +369,24 @@ impl Worker {
                 outbox,
                 waiting,
                 refused,
+                crowded,
             },
         ) = (&self.shared, batch);
         let mut received = 0;
         for ring in [arp, ipv4, ipv6] {
+            let mut walks = 0;
             received += ring.receive(|frames| {
                 outbox.clear();
                 {
                     let mut core = shared.lock();
                     let now = core.clock.now();
                     core.learn();
+                    if std::mem::take(crowded) {
+                        core.crowded();
+                    }
+                    let before = core.engine.counters.walks;
                     core.engine.process(now, frames, outbox);
+                    walks = core.engine.counters.walks - before;
                     core.sweep();
                     core.follow(waiting);
                 }
@@ -352,6 +403,7 @@ impl Worker {
                 }
                 *refused += sender.send(&outgoing);
             });
+            *crowded |= walks >= MANY_WALKS && ring.is_ready();
         }
         if received > 0 && !waiting.is_empty() {
             let quiet = !self.sockets.ipv4.is_ready() && !self.sockets.ipv6.is_ready();

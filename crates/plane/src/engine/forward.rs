@@ -40,11 +40,14 @@ impl Engine {
             return false;
         }
         self.counters.hits += 1;
-        self.counters.ended(if path.exits {
-            Stage::ExitsToInternet
-        } else {
-            Stage::Delivered
-        });
+        self.counters.ended(
+            if path.exits {
+                Stage::ExitsToInternet
+            } else {
+                Stage::Delivered
+            },
+            1,
+        );
         out.push(Emission::Received {
             ifindex: path.ifindex,
             index,

@@ -6,6 +6,7 @@
 
 mod decide;
 mod forward;
+mod misses;
 mod neighbour;
 mod walk;
 
@@ -18,7 +19,7 @@ use atoll_net::packet::{Frame, Headers, Transport, parse};
 use crate::PlaneError;
 use crate::cache::{FlowCache, Found, Key};
 use crate::counters::Counters;
-use crate::drops::{DropVerdicts, RecentDrops};
+use crate::drops::{DropVerdicts, KeptDrop, RecentDrops};
 use crate::fast::Changes;
 use crate::fragments::Fragments;
 use crate::journal::{Journal, prolonged};
@@ -27,6 +28,8 @@ use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
 use decide::{Budget, Fresh};
 pub(crate) use decide::{Made, Observer, Seen};
+pub(crate) use misses::Allowance;
+use misses::Misses;
 use walk::AnswerBudget;
 
 /// How much the engine keeps. All of it is bounded.
@@ -111,6 +114,9 @@ pub struct Engine {
     verdicts: DropVerdicts,
     fragments: Fragments,
     answers: AnswerBudget,
+    misses: Misses,
+    /// Drop verdicts that were used, for the kernel.
+    used_drops: Vec<KeptDrop>,
     capacity: Capacity,
     /// When full cells may be looked through again.
     cells_due: Timestamp,
@@ -183,6 +189,8 @@ impl Engine {
             verdicts: DropVerdicts::new(capacity.drop_verdicts),
             fragments: Fragments::new(capacity.fragments, seed.rotate_left(16)),
             answers: AnswerBudget::default(),
+            misses: Misses::default(),
+            used_drops: Vec::new(),
             capacity,
             cells_due: now,
             reading: Vec::new(),
@@ -263,6 +271,7 @@ impl Engine {
         self.cells.take_risen(&mut into.cells);
         self.ports.take_changes(&mut into.ports);
         self.cache.take_changed_decisions(&mut into.decisions);
+        into.drops.append(&mut self.used_drops);
     }
 
     /// Takes a change of configuration in. Answers that depend on what it changed are stale at once.
@@ -281,6 +290,7 @@ impl Engine {
         for slot in replaced {
             self.cache.forget_port(slot);
             self.answers.forget(slot);
+            self.misses.forget(slot);
         }
         Ok(())
     }
@@ -290,6 +300,7 @@ impl Engine {
         if let Some(slot) = self.ports.down(ifindex) {
             self.cache.forget_port(slot);
             self.answers.forget(slot);
+            self.misses.forget(slot);
         }
     }
 
@@ -306,6 +317,7 @@ impl Engine {
             journal.beat(now);
         }
         self.cache.sweep(&self.cells, now.0 as u32, budget);
+        self.misses.relax(now);
         self.take_up_due(now);
         if self.kernel.is_some() && now >= self.decisions_due {
             self.decisions_due = now.plus_millis(DECISIONS_EVERY);
@@ -403,23 +415,65 @@ impl Engine {
     }
 
     fn malformed(&mut self, now: Timestamp, ingress: Port) {
-        let at = match ingress {
-            Port::Eni(eni) => Place::Interface(eni),
-            Port::Internet => Place::Internet,
-        };
-        let drop = Drop {
-            stage: Stage::Malformed,
-            at,
-            rule: None,
-            answer: None,
-        };
-        self.dropped(now, ingress, None, &drop);
+        self.dropped(now, ingress, None, &unread(ingress, Stage::Malformed));
     }
 
     /// Counts a drop and keeps it to be looked at.
     fn dropped(&mut self, now: Timestamp, ingress: Port, packet: Option<&Packet>, drop: &Drop) {
-        self.counters.ended(drop.stage);
-        self.recent.add(now, ingress, packet, drop);
+        self.counters.ended(drop.stage, 1);
+        self.recent.add(now, ingress, packet, drop, 1);
+    }
+
+    /// The kernel has dropped packets by a verdict that was made here.
+    pub(crate) fn dropped_before(&mut self, now: Timestamp, packet: &Packet, drop: &Drop, count: u64) {
+        self.counters.ended(drop.stage, count);
+        self.recent.add(now, packet.ingress, Some(packet), drop, count);
+    }
+
+    /// Walks keep packets waiting: ports get no more than their share from now on.
+    pub(crate) fn crowded(&mut self, now: Timestamp) {
+        self.misses.crowded(now);
+    }
+
+    /// What an interface's packets may come up in some milliseconds; `None` if all of them.
+    pub(crate) fn allowance(&self, millis: u32) -> Option<impl Fn(u32) -> Allowance> {
+        let of = self.misses.allowance(millis)?;
+        Some(move |ifindex| {
+            let standing = self.ports.at(ifindex);
+            of(standing.map_or(Port::Internet, |standing| standing.attachment.port()))
+        })
+    }
+
+    /// The kernel has refused packets of an interface, by what was allowed.
+    pub(crate) fn refused_before(&mut self, now: Timestamp, ifindex: u32, count: u64) {
+        if let Some(standing) = self.ports.at(ifindex) {
+            let ingress = standing.attachment.port();
+            self.misses.refused(now);
+            self.refused(now, ingress, count);
+        }
+    }
+
+    /// A port has sent more that was to be walked than its share. The records of all such packets are one, so that a
+    /// flood leaves the others' theirs.
+    fn refused(&mut self, now: Timestamp, ingress: Port, count: u64) {
+        let drop = unread(ingress, Stage::TableFull); // semantics 48
+        self.counters.misses_refused += count;
+        self.counters.ended(drop.stage, count);
+        self.recent.add(now, ingress, None, &drop, count);
+    }
+}
+
+/// A drop where a packet came in, before any rule was asked.
+fn unread(ingress: Port, stage: Stage) -> Drop {
+    let at = match ingress {
+        Port::Eni(eni) => Place::Interface(eni),
+        Port::Internet => Place::Internet,
+    };
+    Drop {
+        stage,
+        at,
+        rule: None,
+        answer: None,
     }
 }
 

@@ -40,10 +40,22 @@ impl Engine {
         self.take_up_of(now, ip, packet.quote.is_some());
         if let Some((key, hash)) = &ip.key
             && !packet.always_walks()
-            && let Some(drop) = self.verdicts.find(key, *hash, &packet, &self.cells, now)
+            && let Some(kept) = self.verdicts.find(key, *hash, &packet, &self.cells, now)
         {
+            let drop = kept.drop;
+            if self.kernel.is_some() && !std::mem::replace(&mut kept.shared, true) {
+                self.used_drops.push(*kept);
+                // What is kept of the flow from before it was dropped would come first.
+                self.cache.forget(key);
+            }
             self.counters.drop_hits += 1;
             self.dropped(now, packet.ingress, Some(&packet), &drop);
+            return;
+        }
+        // A flow that is known is walked again at once; what comes new waits for its port's turn.
+        let known = ip.found.is_some() && !packet.always_walks();
+        if !known && !self.misses.take(ip.standing.slot, packet.ingress, now) {
+            self.refused(now, packet.ingress, 1);
             return;
         }
         let verdict = self.judge(now, ip.key, &packet);
@@ -63,10 +75,13 @@ impl Engine {
                     };
                     self.dropped(now, packet.ingress, Some(&packet), &drop);
                 } else {
-                    self.counters.ended(match action.out {
-                        Port::Internet => Stage::ExitsToInternet,
-                        Port::Eni(_) => Stage::Delivered,
-                    });
+                    self.counters.ended(
+                        match action.out {
+                            Port::Internet => Stage::ExitsToInternet,
+                            Port::Eni(_) => Stage::Delivered,
+                        },
+                        1,
+                    );
                 }
             }
             Verdict::Drop(drop) => {

@@ -110,6 +110,8 @@ pub(crate) struct Made {
 pub(crate) struct Port {
     pub slot_and_one: u32,
     pub may_make: u32,
+    pub may_come: u32,
+    pub refused: u32,
 }
 
 /// The engine's time.
@@ -118,6 +120,20 @@ pub(crate) struct Port {
 pub(crate) struct Clock {
     pub now: u32,
     pub alive: u32,
+}
+
+/// A verdict about a flow's packets: they are dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Verdict {
+    pub cell: u32,
+    pub generation: u32,
+    pub expires: u32,
+    pub longest: u32,
+    pub macs: [u8; 12],
+    pub hop_limit: u8,
+    pub reserved: [u8; 3],
+    pub packets: u64,
 }
 
 /// Milliseconds after which an engine that has not looked is taken for gone.
@@ -179,12 +195,16 @@ pub struct KernelCounters {
     pub hop_limit: u64,
     /// The same, because their MAC addresses are not the flow's.
     pub mac: u64,
+    /// Packets dropped by a verdict that the engine had kept.
+    pub dropped: u64,
+    /// Packets that were the engine's and were dropped, since their port had sent it too many.
+    pub misses_refused: u64,
     /// Flows and ports that the kernel did not take.
     pub refused: u64,
 }
 
 /// Kinds of counts.
-pub(crate) const COUNTS: usize = 11;
+pub(crate) const COUNTS: usize = 13;
 
 impl From<[u64; COUNTS]> for KernelCounters {
     fn from(counts: [u64; COUNTS]) -> KernelCounters {
@@ -200,6 +220,8 @@ impl From<[u64; COUNTS]> for KernelCounters {
             too_big,
             hop_limit,
             mac,
+            dropped,
+            misses_refused,
         ] = counts;
         KernelCounters {
             delivered,
@@ -213,6 +235,8 @@ impl From<[u64; COUNTS]> for KernelCounters {
             too_big,
             hop_limit,
             mac,
+            dropped,
+            misses_refused,
             refused: 0,
         }
     }

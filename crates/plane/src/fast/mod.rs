@@ -8,6 +8,7 @@
 //! What keeps a copy from being obeyed too long: the generation of its dependency cell, written here before a change
 //! of configuration is acknowledged, and its path's version, since places of paths are used again.
 
+mod drops;
 pub(crate) mod layout;
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering;
 
 use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
@@ -23,12 +25,15 @@ use aya::{EbpfError, EbpfLoader};
 use hashbrown::HashMap as Map;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use atoll_fabric::{CellId, Cells};
+use atoll_fabric::{CellId, Cells, Drop, Packet};
+use atoll_model::Timestamp;
 
 use crate::cache::{Decision, FlowCache, Found, Key, PortRole};
-use crate::engine::{Made, Observer, Seen};
+use crate::drops::KeptDrop;
+use crate::engine::{Allowance, Made, Observer, Seen};
 use crate::port::PortSlot;
 use crate::sys::bpf::{SharedArray, attach_tcx, read_made};
+use drops::Drops;
 pub use layout::KernelCounters;
 use layout::{Ask4, Ask6, Flow, Key4, Key6};
 
@@ -114,6 +119,8 @@ pub(crate) struct Changes {
     pub ports: Vec<(u32, Option<PortSlot>)>,
     /// Decisions that were put or removed.
     pub decisions: Vec<Key>,
+    /// Drop verdicts that are worth having.
+    pub drops: Vec<KeptDrop>,
 }
 
 /// Answers that wait until the packets that led to them are out, with the round in which they came. Each thread
@@ -149,9 +156,14 @@ pub(crate) struct Fast {
     ports: SharedArray,
     decisions4: HashMap<MapData, Ask4, layout::Decision>,
     decisions6: HashMap<MapData, Ask6, layout::Decision>,
+    drops: Drops,
     made: RingBuf<MapData>,
     counts: PerCpuArray<MapData, [u64; layout::COUNTS]>,
     links: Map<u32, OwnedFd>,
+    /// Packets that were refused for a port's sake, as they were last read.
+    refusals: Map<u32, u32>,
+    /// Whether ports may send the engine only so much.
+    limited: bool,
     /// Where the ports stand.
     namespace: File,
     refused: u64,
@@ -169,6 +181,8 @@ impl Fast {
             .map_max_entries("ports", INTERFACES)
             .map_max_entries("decisions4", crate::cache::MOST_DECISIONS as u32)
             .map_max_entries("decisions6", crate::cache::MOST_DECISIONS as u32)
+            .map_max_entries("drops4", drops::PLACES)
+            .map_max_entries("drops6", drops::PLACES)
             .map_max_entries("made", MADE_BYTES)
             .load(PROGRAM)?;
         let program: &mut SchedClassifier = ebpf
@@ -200,10 +214,13 @@ impl Fast {
             ports,
             decisions4: HashMap::try_from(take("decisions4")?)?,
             decisions6: HashMap::try_from(take("decisions6")?)?,
+            drops: Drops::new(&mut take)?,
             made: RingBuf::try_from(take("made")?)?,
             counts: PerCpuArray::try_from(take("counts")?)?,
             program,
             links: Map::new(),
+            refusals: Map::new(),
+            limited: false,
             namespace: namespace().map_err(FastError::Share)?,
             refused: 0,
         })
@@ -222,8 +239,9 @@ impl Fast {
         cells: &Cells,
         now: u32,
         waiting: &mut Waiting,
+        mut tell: impl FnMut(&Packet, &Drop, u64),
     ) {
-        self.now.set_second_word(0, machine_millis());
+        self.now.set_nth_word(0, 1, machine_millis());
         self.now.set_word(0, now);
         for cell in changes.cells.drain(..) {
             self.cells.set_word(cell.0 as usize, cells.generation(cell));
@@ -248,6 +266,14 @@ impl Fast {
                 None => self.remove_decision(&ask),
             }
         }
+        for kept in changes.drops.drain(..) {
+            self.drops.put(&kept, &mut tell);
+        }
+    }
+
+    /// Tells what the kernel dropped by verdicts since it was last asked.
+    pub(crate) fn read_drops(&mut self, now: Timestamp, mut tell: impl FnMut(&Packet, &Drop, u64)) {
+        self.drops.read(now, &mut tell);
     }
 
     /// Gives the kernel the answers that wait. To be called when the packets that led to them are out; `quiet` says
@@ -340,14 +366,54 @@ impl Fast {
     /// Lets each port's packets make flows again.
     pub(crate) fn refill(&self) {
         for ifindex in self.links.keys() {
-            self.ports.set_second_word(*ifindex as usize, MADE_A_PORT);
+            self.ports.set_nth_word(*ifindex as usize, 1, MADE_A_PORT);
+        }
+    }
+
+    /// Lets a port's packets come to the engine again: `more` of them, together at most `most`; as many as there are
+    /// if `None`.
+    pub(crate) fn admit(&mut self, limits: Option<impl Fn(u32) -> Allowance>) {
+        let Some(limits) = limits else {
+            if std::mem::take(&mut self.limited) {
+                for ifindex in self.links.keys() {
+                    self.ports.set_nth_word(*ifindex as usize, MAY_COME, 0);
+                }
+            }
+            return;
+        };
+        let first = !std::mem::replace(&mut self.limited, true);
+        for ifindex in self.links.keys() {
+            let Some(word) = self.ports.nth_word(*ifindex as usize, MAY_COME) else {
+                continue;
+            };
+            let Allowance { more, most } = limits(*ifindex);
+            let left = match word.load(Ordering::Relaxed) {
+                0 if first => most,
+                left => left.saturating_sub(1),
+            };
+            word.store(left.saturating_add(more).min(most) + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the packets that were refused since it was last asked, by the port's interface.
+    pub(crate) fn read_refusals(&mut self, mut tell: impl FnMut(u32, u64)) {
+        for ifindex in self.links.keys() {
+            let Some(word) = self.ports.nth_word(*ifindex as usize, REFUSED) else {
+                continue;
+            };
+            let count = word.load(Ordering::Relaxed);
+            let told = self.refusals.entry(*ifindex).or_insert(0);
+            let more = count.wrapping_sub(std::mem::replace(told, count));
+            if more > 0 {
+                tell(*ifindex, u64::from(more));
+            }
         }
     }
 
     /// Says that there is no engine any more: no flows are made that it would have to hear of.
     pub(crate) fn leave(&self) {
         self.now
-            .set_second_word(0, machine_millis().wrapping_sub(layout::GONE));
+            .set_nth_word(0, 1, machine_millis().wrapping_sub(layout::GONE));
     }
 
     /// Asks the program about a flow, without this.
@@ -374,9 +440,13 @@ impl Fast {
             // First it is no port any more, then nothing is asked.
             self.ports.set_word(ifindex as usize, 0);
             self.links.remove(&ifindex);
+            self.refusals.remove(&ifindex);
             return;
         };
-        self.ports.set_second_word(ifindex as usize, MADE_A_PORT);
+        for (nth, word) in [(1, MADE_A_PORT), (MAY_COME, 0), (REFUSED, 0)] {
+            self.ports.set_nth_word(ifindex as usize, nth, word);
+        }
+        self.refusals.remove(&ifindex);
         if !self.ports.set_word(ifindex as usize, slot.0.wrapping_add(1)) {
             self.refused += 1;
             return;
@@ -472,10 +542,9 @@ impl Fast {
     }
 }
 
-/// The calling thread's network namespace.
-fn namespace() -> io::Result<File> {
-    File::open("/proc/thread-self/ns/net")
-}
+/// The words of a port by which its packets are let to the engine, and counted if not.
+const MAY_COME: usize = 2;
+const REFUSED: usize = 3;
 
 /// The machine's time as the program reads it, in milliseconds, wrapping.
 fn machine_millis() -> u32 {

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::fast::layout::{Ask4, Ask6, Decision, Flow, Key4, Key6, Made, Path};
+use crate::fast::layout::{Ask4, Ask6, Decision, Flow, Key4, Key6, Made, Path, Verdict};
 
 /// The memory of an array map with `BPF_F_MMAPABLE`.
 pub(crate) struct SharedArray {
@@ -59,25 +59,26 @@ impl SharedArray {
         }
     }
 
-    /// Sets the second word of a value of two.
-    pub(crate) fn set_second_word(&self, at: usize, word: u32) {
-        if at < self.length && self.stride >= 8 {
-            // SAFETY: inside the mapping, aligned to 4; the kernel's programs read the word as one.
-            unsafe {
-                let place = self.start.as_ptr().add(at * self.stride + 4);
-                AtomicU32::from_ptr(place.cast()).store(word, Ordering::Relaxed);
-            }
+    /// Sets another word of a value, the first being 0.
+    pub(crate) fn set_nth_word(&self, at: usize, nth: usize, word: u32) {
+        if let Some(place) = self.nth_word(at, nth) {
+            place.store(word, Ordering::Relaxed);
         }
     }
 
     fn word(&self, at: usize) -> Option<&AtomicU32> {
-        if at >= self.length {
+        self.nth_word(at, 0)
+    }
+
+    /// A word of a value.
+    pub(crate) fn nth_word(&self, at: usize, nth: usize) -> Option<&AtomicU32> {
+        if at >= self.length || nth >= self.stride / 4 {
             return None;
         }
-        // SAFETY: inside the mapping, aligned to 8; the kernel's programs read the word as one.
+        // SAFETY: inside the mapping, aligned to 4; the kernel's programs read the word as one.
         unsafe {
             Some(AtomicU32::from_ptr(
-                self.start.as_ptr().add(at * self.stride).cast(),
+                self.start.as_ptr().add(at * self.stride + nth * 4).cast(),
             ))
         }
     }
@@ -169,6 +170,8 @@ unsafe impl aya::Pod for Ask4 {}
 unsafe impl aya::Pod for Ask6 {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Decision {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Verdict {}
 
 /// Reads what the program says of a flow that it made.
 pub(crate) fn read_made(bytes: &[u8]) -> Option<Made> {

@@ -1,0 +1,231 @@
+//! One instance floods: what it sends beyond its share is refused, and the others' new connections do not notice.
+#![allow(clippy::unwrap_used)]
+
+mod rig;
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use atoll_fabric::{Limits, Port, Stage};
+use atoll_net::Mac;
+use atoll_net::packet::Sum;
+use atoll_plane::{Capacity, DropRecord};
+use rig::socket::{DEADLINE, delivers, dropped, repeated};
+use rig::{Guest, Rig, rows, scenario};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Frames of one call.
+const CALL: usize = 64;
+
+/// A frame without data, to the router.
+fn frame(from: &Guest, router: Mac, to: Ipv4Addr, protocol: u8, ports: (u16, u16)) -> Vec<u8> {
+    let mut segment = vec![0u8; if protocol == TCP { 20 } else { 8 }];
+    segment[..2].copy_from_slice(&ports.0.to_be_bytes());
+    segment[2..4].copy_from_slice(&ports.1.to_be_bytes());
+    if protocol == TCP {
+        (segment[12], segment[13]) = (0x50, 2);
+    } else {
+        segment[5] = 8;
+    }
+    let mut header = [0u8; 20];
+    header[0] = 0x45;
+    header[2..4].copy_from_slice(&(20 + segment.len() as u16).to_be_bytes());
+    (header[8], header[9]) = (64, protocol);
+    header[12..16].copy_from_slice(&from.v4.octets());
+    header[16..].copy_from_slice(&to.octets());
+    let sum = Sum::default().bytes(&header).checksum();
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    [&router.0[..], &from.mac.0, &[8, 0], &header, &segment].concat()
+}
+
+/// Sends frames by a packet socket bound to an interface, in one call; how many were taken.
+fn send_all(socket: &OwnedFd, ifindex: u32, frames: &[Vec<u8>]) -> usize {
+    // SAFETY: all zeros are a value of each of the structures; what they point to outlives the call.
+    unsafe {
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_ifindex = ifindex as i32;
+        let mut parts: Vec<libc::iovec> = frames
+            .iter()
+            .map(|frame| libc::iovec {
+                iov_base: frame.as_ptr().cast_mut().cast(),
+                iov_len: frame.len(),
+            })
+            .collect();
+        let mut messages: Vec<libc::mmsghdr> = parts
+            .iter_mut()
+            .map(|part| {
+                let mut message: libc::mmsghdr = std::mem::zeroed();
+                message.msg_hdr.msg_name = (&raw mut address).cast();
+                message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_ll>() as u32;
+                message.msg_hdr.msg_iov = part;
+                message.msg_hdr.msg_iovlen = 1;
+                message
+            })
+            .collect();
+        let sent = libc::sendmmsg(
+            socket.as_raw_fd(),
+            messages.as_mut_ptr(),
+            messages.len() as u32,
+            0,
+        );
+        usize::try_from(sent).unwrap_or(0)
+    }
+}
+
+/// Sends what `next` makes until it is told to end.
+fn flood(from: &Guest, ends: &AtomicBool, sent: &AtomicU64, mut next: impl FnMut(u64) -> Vec<u8> + Send) {
+    from.namespace.run(move || {
+        let kind = rustix::net::SocketType::RAW;
+        let socket = rustix::net::socket(rustix::net::AddressFamily::PACKET, kind, None).unwrap();
+        let index = atoll_plane::Plane::interface_index("eth0").unwrap();
+        let (mut state, start) = (0x9e37_79b9_7f4a_7c15u64, Instant::now());
+        while !ends.load(Ordering::Relaxed) && start.elapsed() < DEADLINE {
+            let frames: Vec<Vec<u8>> = (0..CALL)
+                .map(|_| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    next(state)
+                })
+                .collect();
+            sent.fetch_add(send_all(&socket, index, &frames) as u64, Ordering::Relaxed);
+        }
+    });
+}
+
+fn capacity() -> Capacity {
+    Capacity {
+        flows: Limits {
+            ipv4: 65_536,
+            per_owner: 8192,
+            ..Limits::SMALL
+        },
+        ..Capacity::SMALL
+    }
+}
+
+/// Ends the flood when the test does, also when it fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_scan_leaves_the_others_their_new_connections() {
+    scenario(|| {
+        let mut rig = Rig::new(capacity());
+        let scanner = rig.guest(1, 10, &[rows::OPEN]);
+        let closed = rig.guest(2, 10, &[rows::CLOSED]);
+        let open = rig.guest(2, 11, &[rows::OPEN]);
+        let (near, far) = (rig.guest(1, 12, &[rows::OPEN]), rig.guest(2, 12, &[rows::OPEN]));
+        // A port each, so that no decision spares a connection the engine.
+        let listeners: Vec<_> = (0..50).map(|n| far.namespace.listen(far.v4, 2000 + n)).collect();
+        let router = rows::subnet(1).router_mac();
+        let (ends, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (from, ends, sent) = (&scanner, &ends, &sent);
+        let (mut slow, mut again, mut worst) = (0, 0, Duration::ZERO);
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let _ending = Ending(ends);
+            scope.spawn(move || {
+                flood(from, ends, sent, |random| {
+                    let ports = (random as u16 | 1024, (random >> 16) as u16 | 1);
+                    if random >> 40 & 1 == 0 {
+                        frame(from, router, closed.v4, UDP, ports)
+                    } else {
+                        frame(from, router, open.v4, TCP, ports)
+                    }
+                });
+            });
+            while rig.plane.counters().unwrap().misses_refused == 0 {
+                assert!(began.elapsed() < DEADLINE, "nothing is refused");
+                std::thread::yield_now();
+            }
+            for listener in &listeners {
+                let start = Instant::now();
+                let port = listener.local_addr().unwrap().port();
+                let stream = near.namespace.connect(far.v4, port).unwrap();
+                let took = start.elapsed();
+                worst = worst.max(took);
+                slow += u32::from(took > Duration::from_millis(500));
+                again += repeated(&stream);
+                listener.accept().unwrap();
+            }
+            let (one, two) = (near.namespace.udp(near.v4, 4000), far.namespace.udp(far.v4, 5000));
+            delivers(&one, far.v4, &two, b"x");
+        });
+        let (sent, took) = (sent.load(Ordering::Relaxed), began.elapsed());
+        let counters = rig.plane.counters().unwrap();
+        eprintln!(
+            "{sent} packets in {took:?}; {slow} slow, {again} sent again, worst {worst:?}; {counters:?}"
+        );
+        // The userspace plane reads every frame, and loses some where the ring is full; the kernel refuses before that.
+        if counters.kernel.is_some() {
+            assert!(again <= 2, "{again} of 50 connections were sent for again");
+        }
+        // And a person can see it.
+        let drop = dropped(&rig.plane, |d| d.drop.stage == Stage::TableFull);
+        assert_eq!((drop.ingress, drop.packet), (Port::Eni(scanner.eni), None));
+        assert!(drop.count > 0 && counters.misses_refused > 0);
+        assert_eq!(counters.stage(Stage::TableFull), counters.misses_refused);
+    });
+}
+
+#[test]
+fn the_kernel_drops_a_flood_at_a_closed_port_and_it_is_counted_where_the_rules_dropped_it() {
+    scenario(|| {
+        let mut rig = Rig::new(capacity());
+        let (a, b) = (rig.guest(1, 10, &[rows::OPEN]), rig.guest(2, 10, &[rows::CLOSED]));
+        let near = a.namespace.udp(a.v4, 4000);
+        let six = a.namespace.udp(a.v6, 4000);
+        // In small pieces, since a flood that finds no place in the ring is not counted by the rules.
+        for piece in 1..=100 {
+            for _ in 0..10 {
+                near.send_to(b"x", (b.v4, 5000)).unwrap();
+                six.send_to(b"x", (b.v6, 5000)).unwrap();
+            }
+            let start = Instant::now();
+            loop {
+                let drops = rig.plane.drops().unwrap();
+                let of_it = |d: &&DropRecord| d.packet.is_some_and(|p| p.protocol == UDP);
+                let ours: Vec<_> = drops.iter().filter(of_it).collect();
+                let by_the_group = |d: &&DropRecord| {
+                    matches!(
+                        d.drop.stage,
+                        Stage::SecurityGroupIngress | Stage::SecurityGroupEmpty
+                    )
+                };
+                assert!(ours.iter().all(by_the_group), "{ours:#?}");
+                if ours.iter().map(|d| d.count).sum::<u64>() == piece * 20 {
+                    break;
+                }
+                assert!(start.elapsed() < DEADLINE, "{piece}: {ours:#?}");
+                std::thread::yield_now();
+            }
+        }
+        let counters = rig.plane.counters().unwrap();
+        let counted: u64 = counters.stages().map(|(_, count)| count).sum();
+        assert!(counted >= 2000, "{counters:?}");
+        if let Some(kernel) = counters.kernel {
+            assert!(kernel.dropped > 1000, "{counters:?}");
+            assert!(counters.packets < 1000, "{counters:?}");
+        }
+        // What it waits for opens the way at once: the verdict was for want of a connection.
+        let far = b.namespace.udp(b.v4, 5000);
+        delivers(&far, a.v4, &near, b"question");
+        delivers(&near, b.v4, &far, b"answer");
+        // So does a change of the rules.
+        let six_far = b.namespace.udp(b.v6, 5000);
+        six.send_to(b"x", (b.v6, 5000)).unwrap();
+        rig.apply(&rows::put(vec![rows::acl(&[], &[])]));
+        delivers(&six_far, a.v6, &six, b"question");
+        delivers(&six, b.v6, &six_far, b"answer");
+    });
+}
