@@ -283,6 +283,7 @@ impl Rates {
             total: now,
         };
         let (then, at) = (before.counted.engine, now.counted.engine);
+        let refused = rate("more than a port's share", then.misses_refused, at.misses_refused);
         let kernel = now
             .counted
             .kernel
@@ -298,6 +299,7 @@ impl Rates {
                     rate("too long", then.too_big, at.too_big),
                     rate("hop limit ends", then.hop_limit, at.hop_limit),
                     rate("other MAC addresses", then.mac, at.mac),
+                    refused,
                 ],
             ),
             None => (
@@ -305,6 +307,7 @@ impl Rates {
                 vec![
                     rate("judged by the rules", then.walks, at.walks),
                     rate("dropped as one before", then.drop_hits, at.drop_hits),
+                    refused,
                 ],
             ),
         };

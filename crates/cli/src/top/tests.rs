@@ -219,6 +219,7 @@ fn without_the_kernel_the_engine_s_hits_are_the_ratio_and_flows_have_no_rates() 
         hits: 75,
         walks: 20,
         drop_hits: 5,
+        misses_refused: 0,
         ..EngineCounters::default()
     };
     let rates = Rates::between(&before, &now, Duration::from_secs(1));

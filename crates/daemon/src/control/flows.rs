@@ -122,6 +122,9 @@ pub struct EngineCounters {
     pub walks: u64,
     /// Dropped by a verdict kept from an earlier one.
     pub drop_hits: u64,
+    /// Dropped unread, also by the kernel: their port had sent more than its share while others waited.
+    #[serde(default)]
+    pub misses_refused: u64,
     /// ICMP errors and TCP resets sent.
     pub answers: u64,
     /// Frames that the kernel refused to send.
@@ -156,6 +159,9 @@ pub struct KernelCounters {
     pub hop_limit: u64,
     /// Their MAC addresses are not the flow's.
     pub mac: u64,
+    /// Dropped by a verdict that the engine had kept.
+    #[serde(default)]
+    pub dropped: u64,
     /// Flows and ports that the kernel did not take.
     pub refused: u64,
 }
