@@ -74,6 +74,24 @@ pub fn carries(from: &mut TcpStream, to: &mut TcpStream, byte: u8) {
     assert_eq!(got, [byte]);
 }
 
+/// Segments that a connection's end has sent more than once.
+pub fn repeated(stream: &TcpStream) -> u32 {
+    // SAFETY: all zeros are a value of the structure; the kernel writes no more than its size.
+    unsafe {
+        let mut info: libc::tcp_info = std::mem::zeroed();
+        let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+        let failed = libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        );
+        assert_eq!(failed, 0);
+        info.tcpi_total_retrans
+    }
+}
+
 /// Bytes that repeat late and tell their place.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
