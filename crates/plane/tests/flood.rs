@@ -158,8 +158,6 @@ fn a_scan_leaves_the_others_their_new_connections() {
                 again += repeated(&stream);
                 listener.accept().unwrap();
             }
-            let (one, two) = (near.namespace.udp(near.v4, 4000), far.namespace.udp(far.v4, 5000));
-            delivers(&one, far.v4, &two, b"x");
         });
         let (sent, took) = (sent.load(Ordering::Relaxed), began.elapsed());
         let counters = rig.plane.counters().unwrap();

@@ -552,6 +552,11 @@ fn machine_millis() -> u32 {
     (now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000) as u32
 }
 
+/// The calling thread's network namespace.
+fn namespace() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
 /// Whether the kernel would take the program from this process at all: to be asked before anything is started for it.
 ///
 /// # Errors
