@@ -702,3 +702,6 @@ fn kernels(path: &crate::cache::Path, version: u32) -> layout::Path {
         reserved: 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

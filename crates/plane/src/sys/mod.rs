@@ -7,3 +7,5 @@ pub(crate) mod ring;
 pub(crate) mod sender;
 pub(crate) mod shared_file;
 pub(crate) mod slab;
+#[cfg(test)]
+pub(crate) mod test_run;
