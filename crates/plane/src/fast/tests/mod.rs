@@ -20,8 +20,9 @@ use crate::sys::ring::Received;
 use crate::sys::test_run::{Run, own_network, test_run};
 use crate::vnet;
 
-/// What the program returns: handed to a port, left to the engine.
+/// What the program returns: handed to a port, dropped, left to the engine.
 const REDIRECT: i32 = 7;
+const DROP: i32 = 2;
 const TO_ENGINE: i32 = -1;
 /// A longer frame cannot be given to a test run.
 const LONGEST: usize = 3400;
@@ -69,6 +70,8 @@ struct Twin {
     /// Where every packet comes up.
     plain: Engine,
     now: Timestamp,
+    /// Packets that the program dropped.
+    dropped: usize,
 }
 
 /// What came of a frame.
@@ -118,6 +121,7 @@ impl Twin {
             waiting: Waiting::default(),
             plain: engine(),
             now,
+            dropped: 0,
         };
         twin.follow();
         assert_eq!(twin.fast.counters().refused, 0);
@@ -143,6 +147,7 @@ impl Twin {
             &engine.cells,
             now,
             &mut self.waiting,
+            |_, _, _| {},
         );
         self.fast.settle(&mut self.waiting, &engine.cache, true);
     }
@@ -189,6 +194,18 @@ impl Twin {
                 prop_assert_eq!(&plain[0].1, &sent, "of {:02x?}", frame);
                 return Ok(Offered {
                     by_kernel: true,
+                    out: plain,
+                });
+            }
+            if run.verdict == DROP {
+                prop_assert!(
+                    plain.is_empty(),
+                    "the kernel drops what the engine does not: {:02x?}",
+                    frame
+                );
+                self.dropped += 1;
+                return Ok(Offered {
+                    by_kernel: false,
                     out: plain,
                 });
             }
