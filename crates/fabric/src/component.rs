@@ -223,6 +223,8 @@ pub struct Changed {
     pub(crate) gone: Vec<Slot>,
     /// Owners of flows that have come, with their slots.
     pub(crate) came: Vec<(Owner, Slot)>,
+    /// The VPCs of those that track connections.
+    pub(crate) homes: Vec<(Slot, VpcId)>,
 }
 
 impl Changed {

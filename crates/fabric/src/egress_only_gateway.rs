@@ -36,7 +36,7 @@ impl Fabric {
         }
         let slot = match old {
             Some(old) => old.slot,
-            None => self.slot_for(Owner::EgressOnlyGateway(row.id), changed),
+            None => self.slot_for(Owner::EgressOnlyGateway(row.id), row.vpc, changed),
         };
         self.egress_only
             .insert(row.id, EgressOnlyPart { slot, vpc: row.vpc });

@@ -120,10 +120,11 @@ impl Fabric {
         }
     }
 
-    /// The slot of an owner that comes.
-    pub(crate) fn slot_for(&mut self, owner: Owner, changed: &mut Changed) -> Slot {
+    /// The slot of an owner that comes, and belongs to a VPC.
+    pub(crate) fn slot_for(&mut self, owner: Owner, vpc: VpcId, changed: &mut Changed) -> Slot {
         let slot = self.promised.remove(&owner).unwrap_or_else(|| self.next_slot());
         changed.came.push((owner, slot));
+        changed.homes.push((slot, vpc));
         slot
     }
 

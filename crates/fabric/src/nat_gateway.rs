@@ -69,7 +69,7 @@ impl Fabric {
         let part = part.map(|(vpc, subnet, eni, addresses)| NatPart {
             slot: match &old {
                 Some(old) => old.slot,
-                None => self.slot_for(Owner::NatGateway(id), changed),
+                None => self.slot_for(Owner::NatGateway(id), vpc, changed),
             },
             vpc,
             subnet,

@@ -152,7 +152,7 @@ impl Fabric {
             id,
             slot: match &old {
                 Some(old) => old.slot,
-                None => self.slot_for(Owner::Interface(id), changed),
+                None => self.slot_for(Owner::Interface(id), row.vpc, changed),
             },
             vpc: row.vpc,
             subnet: row.subnet,

@@ -6,6 +6,7 @@ use atoll_model::Timestamp;
 use atoll_net::Family;
 
 use super::nat::{Mappings, Refused};
+use super::share::Shares;
 use super::table::Table;
 use super::{Effect, Effects, FlowKey, FlowView, Mapping, Slot, State, index};
 use crate::component::Changed;
@@ -70,6 +71,8 @@ pub struct Flows {
     pub(super) mappings: Mappings,
     /// Connections by owner's slot.
     owned: Vec<u32>,
+    /// And by VPC.
+    shares: Shares,
     /// Owners that are gone, whose flows a sweep has yet to meet.
     gone: HashSet<Slot>,
     /// What all tables must still be swept over until `gone` can be emptied.
@@ -89,6 +92,7 @@ impl Flows {
             v6: Table::new(at_most(limits.ipv6), limits.seed),
             mappings: Mappings::new(at_most(limits.mappings), limits.per_gateway, limits.seed),
             owned: Vec::new(),
+            shares: Shares::default(),
             gone: HashSet::new(),
             gone_until: 0,
         }
@@ -164,7 +168,10 @@ impl Flows {
             Family::V6 => self.v6.put(owner, key, state, deadline),
         };
         match put {
-            Ok(true) => self.own(owner, 1),
+            Ok(true) => {
+                self.own(owner, 1);
+                self.shares.begun(owner, Family::of(key.local));
+            }
             Ok(false) => {}
             Err(()) => return Err(LostRace::TableFull),
         }
@@ -185,16 +192,17 @@ impl Flows {
     /// called often enough to go round within minutes.
     pub fn expire(&mut self, now: Timestamp, budget: usize) {
         let tick = self.tick(now);
-        let (gone, owned) = (&self.gone, &mut self.owned);
-        let mut forgotten = |owner: Slot| {
+        let (gone, owned, shares) = (&self.gone, &mut self.owned, &mut self.shares);
+        let mut forgotten = |owner: Slot, family: Family| {
             if let Some(count) = owned.get_mut(owner.0 as usize) {
                 *count = count.saturating_sub(1);
             }
+            shares.ended(owner, family);
         };
         self.v4
-            .expire(tick, budget, |o| gone.contains(&o), &mut forgotten);
+            .expire(tick, budget, |o| gone.contains(&o), |o| forgotten(o, Family::V4));
         self.v6
-            .expire(tick, budget, |o| gone.contains(&o), &mut forgotten);
+            .expire(tick, budget, |o| gone.contains(&o), |o| forgotten(o, Family::V6));
         self.mappings.expire(tick, budget, |o| gone.contains(&o));
         self.gone_until = self.gone_until.saturating_sub(budget);
         if self.gone_until == 0 {
@@ -207,6 +215,14 @@ impl Flows {
         if !changed.gone.is_empty() {
             self.gone.extend(changed.gone.iter().copied());
             self.gone_until = self.v4.len().max(self.v6.len()).max(self.mappings.len()) * 2 + 1;
+        }
+    }
+
+    /// Notes which VPCs owners that have come belong to: from then on a VPC has at most three quarters of each table,
+    /// so that a flood within one leaves the others a part (semantics 48).
+    pub fn join(&mut self, changed: &Changed) {
+        for (owner, vpc) in &changed.homes {
+            self.shares.join(*owner, *vpc);
         }
     }
 
@@ -231,12 +247,13 @@ impl FlowView for Flows {
     }
 
     fn has_room(&self, owner: Slot, key: &FlowKey) -> bool {
-        let full = match Family::of(key.local) {
-            Family::V4 => self.v4.is_full(),
-            Family::V6 => self.v6.is_full(),
+        let family = Family::of(key.local);
+        let (full, capacity) = match family {
+            Family::V4 => (self.v4.is_full(), self.v4.capacity()),
+            Family::V6 => (self.v6.is_full(), self.v6.capacity()),
         };
         let owned = self.owned.get(owner.0 as usize).copied().unwrap_or(0);
-        !full && owned < self.per_owner
+        !full && owned < self.per_owner && self.shares.has_room(owner, family, capacity)
     }
 
     fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {

@@ -11,6 +11,7 @@ mod live;
 mod nat;
 mod owner;
 mod remembered;
+mod share;
 mod table;
 
 use std::net::{IpAddr, Ipv4Addr};

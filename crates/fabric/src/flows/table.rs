@@ -163,6 +163,10 @@ impl<A: Addr> Table<A> {
         self.records.len()
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.records.len() >= self.capacity
     }

@@ -238,6 +238,7 @@ impl Engine {
             journal.follow(changed);
         }
         self.flows.forget(changed);
+        self.flows.join(changed);
     }
 
     /// Has what changed of flows written down.
