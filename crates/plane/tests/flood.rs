@@ -148,6 +148,12 @@ fn a_scan_leaves_the_others_their_new_connections() {
                 assert!(began.elapsed() < DEADLINE, "nothing is refused");
                 std::thread::yield_now();
             }
+            // The userspace plane reads every frame, and loses some of everybody's where the ring is full: what can be
+            // shown there is that the limit, which still holds, is the scanner's alone. The kernel refuses before the
+            // ring.
+            if rig.plane.counters().unwrap().kernel.is_none() {
+                ends.store(true, Ordering::Relaxed);
+            }
             for listener in &listeners {
                 let start = Instant::now();
                 let port = listener.local_addr().unwrap().port();
@@ -164,7 +170,6 @@ fn a_scan_leaves_the_others_their_new_connections() {
         eprintln!(
             "{sent} packets in {took:?}; {slow} slow, {again} sent again, worst {worst:?}; {counters:?}"
         );
-        // The userspace plane reads every frame, and loses some where the ring is full; the kernel refuses before that.
         if counters.kernel.is_some() {
             assert!(again <= 2, "{again} of 50 connections were sent for again");
         }
