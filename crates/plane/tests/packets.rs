@@ -10,7 +10,9 @@ use std::time::Instant;
 use atoll_fabric::{Port, Stage, Verdict, walk};
 use atoll_model::Timestamp;
 use atoll_plane::{Capacity, DropRecord, PlaneError};
-use rig::socket::{DEADLINE, carries, connected, delivers, dropped, forbid_fragments, noise, path_mtu};
+use rig::socket::{
+    DEADLINE, carries, connected, delivers, dropped, forbid_fragments, noise, pad_header, path_mtu,
+};
 use rig::{OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
 
 /// What a trace of a dropped packet says now.
@@ -439,5 +441,56 @@ fn a_walk_of_a_delivered_packet_says_delivered() {
             .with_state(move |fabric, flows| walk(fabric, flows, &packet, Timestamp(0), &mut ()).verdict)
             .unwrap();
         assert!(matches!(verdict, Verdict::Forward(action) if action.out == Port::Eni(b.eni)));
+    });
+}
+
+#[test]
+fn headers_with_options_are_judged_and_translated_as_others_are() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let public = Ipv4Addr::new(203, 0, 113, 7);
+        let a = rig.guest_with(1, 10, &[rows::OPEN], Some(public));
+        let b = rig.guest(2, 10, &[rows::OPEN]);
+        let closed = rig.guest(2, 11, &[rows::CLOSED]);
+        let outside = rig.internet();
+        for (from, there, refuses, beyond, seen) in [
+            (
+                IpAddr::from(a.v4),
+                IpAddr::from(b.v4),
+                IpAddr::from(closed.v4),
+                IpAddr::from(OUTSIDE_V4),
+                IpAddr::from(public),
+            ),
+            (
+                a.v6.into(),
+                b.v6.into(),
+                closed.v6.into(),
+                OUTSIDE_V6.into(),
+                a.v6.into(),
+            ),
+        ] {
+            let (near, far) = (a.namespace.udp(from, 4000), b.namespace.udp(there, 5000));
+            let server = outside.udp(beyond, 53);
+            // On flows whose plain packets the kernel forwards by now.
+            for n in 0..20u8 {
+                delivers(&near, there, &far, &[n; 40]);
+                delivers(&far, from, &near, &[n; 41]);
+                assert_eq!(delivers(&near, beyond, &server, &[n; 42]).ip(), seen);
+            }
+            pad_header(&near);
+            for n in 0..5u8 {
+                assert_eq!(delivers(&near, there, &far, &[n; 50]).ip(), from);
+                assert_eq!(delivers(&near, beyond, &server, &[n; 51]).ip(), seen);
+            }
+            near.send_to(b"x", (refuses, 5000)).unwrap();
+            let drop = dropped(&rig.plane, |d| d.packet.is_some_and(|p| p.dst == refuses));
+            assert!(matches!(
+                drop.drop.stage,
+                Stage::SecurityGroupIngress | Stage::SecurityGroupEmpty
+            ));
+        }
+        if let Some(kernel) = rig.plane.counters().unwrap().kernel {
+            assert!(kernel.odd >= 20, "{kernel:?}");
+        }
     });
 }

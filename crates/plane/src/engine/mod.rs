@@ -14,7 +14,7 @@ use std::path::Path;
 
 use atoll_fabric::{Cells, Drop, Fabric, Flows, L4, Limits, Packet, Place, Port, Stage};
 use atoll_model::{Delta, Timestamp};
-use atoll_net::packet::{Frame, Headers, Transport, parse};
+use atoll_net::packet::{Frame, Headers, Transport, complete_checksum, parse};
 
 use crate::PlaneError;
 use crate::cache::{FlowCache, Found, Key};
@@ -388,14 +388,24 @@ impl Engine {
         let malformed = Reading::Malformed {
             port: standing.attachment.port(),
         };
-        let Some((vnet, frame)) = Vnet::split(inbound.data) else {
+        let Some((mut vnet, frame)) = Vnet::split(inbound.data) else {
             return malformed;
         };
         self.counters.bytes += frame.len() as u64;
         if inbound.tagged || inbound.truncated {
             return malformed;
         }
-        match parse(frame) {
+        let read = parse(frame);
+        if let Ok(Frame::Ip(headers)) = &read
+            && let Some((start, offset)) = vnet.unfinished_within(headers)
+            && complete_checksum(frame, headers, start, offset).is_ok()
+        {
+            vnet = Vnet::DONE;
+            if let Some(header) = inbound.data.first_chunk_mut() {
+                *header = Vnet::PLAIN;
+            }
+        }
+        match read {
             Ok(Frame::Ip(headers)) => match vnet.offloads(&headers) {
                 Ok(offloads) => {
                     let key =

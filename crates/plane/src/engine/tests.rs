@@ -510,3 +510,69 @@ fn the_law_is_tested_on_kept_answers() {
     let (_, _, kept_drops) = run(&[refused, Step::Again, Step::Again]).unwrap();
     assert!(kept_drops >= 1);
 }
+
+#[test]
+fn a_checksum_unfinished_inside_a_datagram_is_finished() {
+    // A guest's own tunnel: a TCP segment in the data of a datagram, whose checksum is left to the device.
+    let (near, far) = ([192, 168, 0, 1], [192, 168, 0, 2]);
+    let pseudo = |bytes: usize| {
+        let (near, far) = (Ipv4Addr::from(near).into(), Ipv4Addr::from(far).into());
+        Sum::default().pseudo_header(near, far, protocol::TCP, bytes as u32)
+    };
+    let mut inner = segment(protocol::TCP, (1234, 80), tcp_flags::ACK);
+    inner.extend(b"what the tunnel carries");
+    let partial = pseudo(inner.len()).fold().to_be_bytes();
+    inner[16..18].copy_from_slice(&partial);
+    let mut datagram = segment(protocol::UDP, (4000, 4789), 0);
+    datagram[5] = (8 + 8 + inner.len()) as u8;
+    datagram.extend([8, 0, 0, 0, 0, 0, 1, 0]);
+    datagram.extend(&inner);
+    let (ifindex, macs, src, _) = station(0);
+    let dst = station(2).2;
+    let whole = frame(
+        (macs.0, macs.1),
+        src.into(),
+        dst.into(),
+        protocol::UDP,
+        &datagram,
+        64,
+    );
+    let transport = 14 + 20;
+    let asks = |start: usize, offset: u16| {
+        let mut data = whole.clone();
+        data[0] = 1;
+        data[6..8].copy_from_slice(&(start as u16).to_ne_bytes());
+        data[8..10].copy_from_slice(&offset.to_ne_bytes());
+        data
+    };
+    let mut world = World::new();
+    let mut data = asks(transport + 16, 16);
+    assert_eq!(world.send(ifindex, &mut data).unwrap(), Stage::Delivered);
+    assert_eq!(data[..vnet::LENGTH], Vnet::PLAIN);
+    let carried = &data[vnet::LENGTH + transport + 16..];
+    assert_eq!(carried[18..], inner[18..]);
+    let sum = Sum::default().bytes(carried).fold();
+    let pseudo = pseudo(carried.len()).fold();
+    assert_eq!(Sum::default().word(sum).word(pseudo).fold(), 0xffff);
+    // Nowhere else: not in the headers that the rules judge, not behind the packet.
+    for (start, offset) in [
+        (14, 10),
+        (transport, 0),
+        (transport + 4, 2),
+        (transport + 16, 200),
+        (0xfff0, 16),
+    ] {
+        let mut data = asks(start, offset);
+        let received = Received {
+            ifindex,
+            tagged: false,
+            truncated: false,
+            data: &mut data,
+        };
+        let before = world.engine.counters.stage(Stage::Malformed);
+        let mut out = Outbox::new();
+        world.engine.process(world.now, &mut [received], &mut out);
+        assert_eq!(out, [], "{start} {offset}");
+        assert_eq!(world.engine.counters.stage(Stage::Malformed), before + 1);
+    }
+}

@@ -139,6 +139,27 @@ pub fn forbid_fragments(socket: &UdpSocket, forbid: bool) {
     assert_eq!(failed, 0);
 }
 
+/// Has everything that a socket sends carry an option of IP's that says nothing: three bytes of padding in IPv4's header,
+/// a header of destination options in IPv6.
+pub fn pad_header(socket: &UdpSocket) {
+    let (level, option, value): (_, _, &[u8]) = if socket.local_addr().unwrap().is_ipv4() {
+        (libc::IPPROTO_IP, libc::IP_OPTIONS, &[1, 1, 1, 0])
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS, &[0, 0, 1, 4, 0, 0, 0, 0])
+    };
+    // SAFETY: the option takes bytes, which outlive the call.
+    let failed = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
+        )
+    };
+    assert_eq!(failed, 0);
+}
+
 /// The path MTU that a connected socket has learnt.
 pub fn path_mtu(socket: &UdpSocket) -> u32 {
     let (level, option) = if socket.local_addr().unwrap().is_ipv4() {
