@@ -30,6 +30,7 @@ mod host;
 pub mod init;
 mod limits;
 mod namespace;
+mod offload;
 mod port;
 pub mod preflight;
 mod protocol;

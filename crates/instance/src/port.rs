@@ -1,6 +1,6 @@
 //! A port: a veth pair with one end in the fabric's namespace, found by its alias, and the other in the instance's.
 use crate::namespace::NetNamespace;
-use crate::{Error, PortReport, PortSpec, Result, error::Trying, guest_network, preflight, sys};
+use crate::{Error, PortReport, PortSpec, Result, error::Trying, guest_network, offload, preflight, sys};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -106,6 +106,10 @@ pub(crate) fn configure(
         )?;
     }
     guest.within(fabric, || {
+        if before.is_none() {
+            offload::refuse_tunnels(&port.guest_name())
+                .trying("have the guest cut its tunnels' segments itself")?;
+        }
         ip_batch("-0", &batches.link, false)?;
         for (family, lines) in [("-4", &batches.v4), ("-6", &batches.v6)] {
             ip_batch(family, &lines.clear, true)?;
