@@ -494,3 +494,47 @@ fn headers_with_options_are_judged_and_translated_as_others_are() {
         }
     });
 }
+
+#[test]
+fn a_tunnel_of_the_guests_own_carries_bulk_data() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let (a, b) = (rig.guest(1, 10, &[rows::OPEN]), rig.guest(2, 10, &[rows::OPEN]));
+        for (guest, peer, host) in [(&a, &b, 1), (&b, &a, 2)] {
+            // As instances' interfaces are: the guest's kernel cuts the tunnel's segments.
+            let off = [
+                "-K",
+                "eth0",
+                "tx-udp_tnl-segmentation",
+                "off",
+                "tx-udp_tnl-csum-segmentation",
+                "off",
+            ];
+            let cut = guest.namespace.run(|| rig::quiet("ethtool", &off).status());
+            if !cut.is_ok_and(|status| status.success()) {
+                eprintln!("SKIPPED: there is no ethtool");
+                return;
+            }
+            let (near, far) = (guest.v4, peer.v4);
+            guest.namespace.ip(&format!(
+                "link add vx0 type vxlan id 7 local {near} remote {far} dstport 4789 dev eth0"
+            ));
+            guest
+                .namespace
+                .ip(&format!("addr add 192.168.9.{host}/24 dev vx0"));
+            guest.namespace.ip("link set vx0 up");
+        }
+        let at = Ipv4Addr::new(192, 168, 9, 2);
+        let data = noise(2 << 20, 9);
+        let listener = b.namespace.listen(at, 80);
+        let (mut near, mut far) = connected(&a.namespace, &listener, at);
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| near.write_all(&data).unwrap());
+            let mut got = vec![0; data.len()];
+            far.read_exact(&mut got).unwrap();
+            assert!(got == data);
+            sender.join().unwrap();
+        });
+        assert_eq!(rig.plane.counters().unwrap().stage(Stage::Malformed), 0);
+    });
+}
