@@ -81,7 +81,7 @@ fn network(packet: &Packet, segment: &[u8], dress: &Dress) -> Vec<u8> {
                 .fragment
                 .map_or((0x1234, 0, false), |f| (f.id as u16, f.offset, f.more));
             header[4..6].copy_from_slice(&id.to_be_bytes());
-            let flags = u16::from(packet.dont_fragment) << 14 | u16::from(more) << 13 | offset / 8;
+            let flags = u16::from(packet.dont_fragment) << 14 | u16::from(more) << 13 | (offset / 8);
             header[6..8].copy_from_slice(&flags.to_be_bytes());
             (header[8], header[9]) = (packet.hop_limit, packet.protocol);
             header[12..16].copy_from_slice(&src.octets());

@@ -27,6 +27,11 @@ mod worker;
 
 #[cfg(test)]
 mod frames;
+/// Rows made by hand, as the tests with real packets have them.
+#[cfg(test)]
+#[path = "../tests/rig/rows.rs"]
+#[allow(dead_code)]
+mod rig_rows;
 #[cfg(test)]
 #[path = "../../fabric/tests/rows/mod.rs"]
 mod rows;

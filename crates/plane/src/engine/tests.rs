@@ -11,9 +11,7 @@ use atoll_net::packet::{Frame, Sum, parse, protocol, tcp_flags};
 
 use super::*;
 
-#[path = "../../tests/rig/rows.rs"]
-#[allow(dead_code)]
-mod rows;
+use crate::rig_rows as rows;
 
 const STATION: Mac = Mac([2, 0xff, 0, 0, 0, 2]);
 const OUTSIDE_ROUTER: Mac = Mac([2, 0xff, 0, 0, 0, 1]);

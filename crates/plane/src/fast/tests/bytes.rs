@@ -10,9 +10,7 @@ use super::*;
 use crate::frames::{self, Dress};
 use crate::vnet;
 
-#[path = "../../../tests/rig/rows.rs"]
-#[allow(dead_code)]
-mod rows;
+use crate::rig_rows as rows;
 
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const OUTSIDE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
