@@ -1,0 +1,123 @@
+//! The engine's keys and paths in the program's words, and back.
+
+use std::net::IpAddr;
+
+use super::layout::{self, Ask4, Ask6, Key4, Key6};
+use crate::cache::{Key, PortRole};
+
+/// A flow, as the program knows it.
+pub(super) enum KernelKey {
+    V4(Key4),
+    V6(Key6),
+}
+
+impl From<&Key> for KernelKey {
+    fn from(key: &Key) -> KernelKey {
+        let words = key.words();
+        let wide = |at: usize| [0, 1, 2, 3].map(|n| words[at + n].to_be());
+        let protocol = u32::from(key.protocol());
+        if key.is_v6() {
+            KernelKey::V6(Key6 {
+                slot: words[0],
+                numbers: words[1].to_be(),
+                src: wide(2),
+                dst: wide(6),
+                protocol,
+            })
+        } else {
+            KernelKey::V4(Key4 {
+                slot: words[0],
+                numbers: words[1].to_be(),
+                src: words[2].to_be(),
+                dst: words[3].to_be(),
+                protocol,
+            })
+        }
+    }
+}
+
+/// What a decision is about, as the program knows it.
+pub(super) enum KernelAsk {
+    V4(Ask4),
+    V6(Ask6),
+}
+
+impl From<&Key> for KernelAsk {
+    fn from(key: &Key) -> KernelAsk {
+        // The source port stands first and is 0.
+        let port = |numbers: u32| (u32::from_be(numbers) as u16).to_be();
+        match KernelKey::from(key) {
+            KernelKey::V4(key) => KernelAsk::V4(Ask4 {
+                slot: key.slot,
+                src: key.src,
+                dst: key.dst,
+                dst_port: port(key.numbers),
+                protocol: key.protocol as u16,
+            }),
+            KernelKey::V6(key) => KernelAsk::V6(Ask6 {
+                slot: key.slot,
+                src: key.src,
+                dst: key.dst,
+                dst_port: port(key.numbers),
+                protocol: key.protocol as u16,
+            }),
+        }
+    }
+}
+
+/// A key as the program writes it.
+pub(super) fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [u32; 4]) -> Key {
+    let mut words = [0; 10];
+    (words[0], words[1]) = (slot, u32::from_be(numbers));
+    if v6 == 0 {
+        (words[2], words[3]) = (u32::from_be(src[0]), u32::from_be(dst[0]));
+    } else {
+        words[2..6].copy_from_slice(&src.map(u32::from_be));
+        words[6..].copy_from_slice(&dst.map(u32::from_be));
+    }
+    Key::from_words(words, protocol as u8, v6 != 0)
+}
+
+/// A path as the program reads it.
+pub(super) fn kernels(path: &crate::cache::Path, version: u32) -> layout::Path {
+    let frame = |dst: atoll_net::Mac, src: atoll_net::Mac| {
+        let mut macs = [0; 12];
+        macs[..6].copy_from_slice(&dst.0);
+        macs[6..].copy_from_slice(&src.0);
+        macs
+    };
+    let address = |addr: Option<IpAddr>| match addr {
+        None => [0; 4],
+        Some(IpAddr::V4(addr)) => [addr.to_bits().to_be(), 0, 0, 0],
+        Some(IpAddr::V6(addr)) => {
+            let bits = addr.to_bits();
+            [96, 64, 32, 0].map(|shift| ((bits >> shift) as u32).to_be())
+        }
+    };
+    let macs_out = frame(path.dst_mac, path.src_mac);
+    let macs_in = path.macs.map(|(src, dst)| frame(dst, src));
+    let flag = |holds: bool, flag: u8| if holds { flag } else { 0 };
+    layout::Path {
+        version,
+        cell: path.cell.0,
+        ifindex: path.ifindex,
+        mtu: path.mtu,
+        macs_in: macs_in.unwrap_or_default(),
+        macs_out,
+        src: address(path.rewrite.src),
+        dst: address(path.rewrite.dst),
+        flags: flag(macs_in.is_some(), layout::CHECK_MACS)
+            | flag(macs_in != Some(macs_out), layout::WRITE_MACS)
+            | flag(path.rewrite.src.is_some(), layout::WRITE_SRC)
+            | flag(path.rewrite.dst.is_some(), layout::WRITE_DST)
+            | flag(path.exits, layout::EXITS),
+        role: match path.role {
+            PortRole::None => layout::ROLE_NONE,
+            PortRole::Source => layout::ROLE_SOURCE,
+            PortRole::Destination => layout::ROLE_DESTINATION,
+            PortRole::IcmpId => layout::ROLE_ICMP_ID,
+        },
+        hop_limit_decrement: path.hop_limit_decrement,
+        reserved: 0,
+    }
+}
