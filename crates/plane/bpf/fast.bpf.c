@@ -297,7 +297,6 @@ static __always_inline int ends_here(struct verdict *verdict, struct seen *seen,
 static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16 number, struct seen *seen, __u32 segments)
 {
 	__u64 flags = BPF_F_PSEUDO_HDR;
-	const __u32 ip = ETH_HLEN;
 	__u32 sum;
 
 	switch (seen->protocol) {
@@ -315,53 +314,27 @@ static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16
 	/* ICMP of IPv4 does not sum addresses up. */
 	int addresses_summed = seen->protocol != IPPROTO_ICMP;
 
+	/* First what needs the kernel's helpers, which know of unfinished checksums; then what can be written where it stands. */
 	if (seen->v6) {
 		if (path->flags & PATH_WRITE_SRC) {
 			__s64 change = bpf_csum_diff(seen->src, 16, path->src, 16, 0);
 
-			if (change < 0 || bpf_l4_csum_replace(skb, sum, 0, change, flags) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, saddr), path->src, 16, 0))
+			if (change < 0 || bpf_l4_csum_replace(skb, sum, 0, change, flags))
 				return DROP;
 		}
 		if (path->flags & PATH_WRITE_DST) {
 			__s64 change = bpf_csum_diff(seen->dst, 16, path->dst, 16, 0);
 
-			if (change < 0 || bpf_l4_csum_replace(skb, sum, 0, change, flags) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, daddr), path->dst, 16, 0))
+			if (change < 0 || bpf_l4_csum_replace(skb, sum, 0, change, flags))
 				return DROP;
 		}
-		if (path->hop_limit_decrement) {
-			__u8 left = seen->hop_limit - path->hop_limit_decrement;
-
-			if (bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct ipv6hdr, hop_limit), &left, 1, 0))
-				return DROP;
-		}
-	} else {
-		const __u32 header_sum = ip + __builtin_offsetof(struct iphdr, check);
-
-		if (path->flags & PATH_WRITE_SRC) {
-			if (addresses_summed && bpf_l4_csum_replace(skb, sum, seen->src[0], path->src[0], flags | 4))
-				return DROP;
-			if (bpf_l3_csum_replace(skb, header_sum, seen->src[0], path->src[0], 4) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct iphdr, saddr), path->src, 4, 0))
-				return DROP;
-		}
-		if (path->flags & PATH_WRITE_DST) {
-			if (addresses_summed && bpf_l4_csum_replace(skb, sum, seen->dst[0], path->dst[0], flags | 4))
-				return DROP;
-			if (bpf_l3_csum_replace(skb, header_sum, seen->dst[0], path->dst[0], 4) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct iphdr, daddr), path->dst, 4, 0))
-				return DROP;
-		}
-		if (path->hop_limit_decrement) {
-			__u8 left = seen->hop_limit - path->hop_limit_decrement;
-			__be16 was = bpf_htons((__u16)seen->hop_limit << 8 | seen->protocol);
-			__be16 is = bpf_htons((__u16)left << 8 | seen->protocol);
-
-			if (bpf_l3_csum_replace(skb, header_sum, was, is, 2) ||
-			    bpf_skb_store_bytes(skb, ip + __builtin_offsetof(struct iphdr, ttl), &left, 1, 0))
-				return DROP;
-		}
+	} else if (addresses_summed) {
+		if (path->flags & PATH_WRITE_SRC &&
+		    bpf_l4_csum_replace(skb, sum, seen->src[0], path->src[0], flags | 4))
+			return DROP;
+		if (path->flags & PATH_WRITE_DST &&
+		    bpf_l4_csum_replace(skb, sum, seen->dst[0], path->dst[0], flags | 4))
+			return DROP;
 	}
 	if (path->role != ROLE_NONE) {
 		__be16 was = path->role == ROLE_DESTINATION ? seen->dst_port : seen->src_port;
@@ -371,10 +344,51 @@ static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16
 		    bpf_skb_store_bytes(skb, place, &number, 2, 0))
 			return DROP;
 	}
-	if (path->flags & PATH_WRITE_MACS) {
-		if (bpf_skb_store_bytes(skb, 0, path->macs_out, 12, 0))
+
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (seen->v6) {
+		struct ipv6hdr *header = data + ETH_HLEN;
+
+		if ((void *)(header + 1) > end)
 			return DROP;
+		if (path->flags & PATH_WRITE_SRC)
+			__builtin_memcpy(&header->saddr, path->src, 16);
+		if (path->flags & PATH_WRITE_DST)
+			__builtin_memcpy(&header->daddr, path->dst, 16);
+		header->hop_limit = seen->hop_limit - path->hop_limit_decrement;
+	} else {
+		struct iphdr *header = data + ETH_HLEN;
+		__u64 check;
+
+		if ((void *)(header + 1) > end)
+			return DROP;
+		/* RFC 1624: the sum of what goes away, inverted, and of what comes. */
+		check = (__u16)~header->check;
+		if (path->flags & PATH_WRITE_SRC) {
+			check += (__u32)~header->saddr;
+			check += path->src[0];
+			header->saddr = path->src[0];
+		}
+		if (path->flags & PATH_WRITE_DST) {
+			check += (__u32)~header->daddr;
+			check += path->dst[0];
+			header->daddr = path->dst[0];
+		}
+		if (path->hop_limit_decrement) {
+			__u8 left = seen->hop_limit - path->hop_limit_decrement;
+
+			check += (__u16)~bpf_htons((__u16)seen->hop_limit << 8);
+			check += bpf_htons((__u16)left << 8);
+			header->ttl = left;
+		}
+		check = (check & 0xffff) + (check >> 16 & 0xffff) + (check >> 32);
+		check = (check & 0xffff) + (check >> 16);
+		check = (check & 0xffff) + (check >> 16);
+		header->check = (__u16)~check;
 	}
+	if (path->flags & PATH_WRITE_MACS)
+		__builtin_memcpy(data, path->macs_out, 12);
 	seen->counts->of[path->flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED] += segments;
 	seen->counts->of[COUNT_BYTES] += skb->len;
 	return bpf_redirect_peer(path->ifindex, 0);
