@@ -87,6 +87,8 @@ impl World {
     fn new(journal: Option<&Path>) -> World {
         let capacity = Capacity {
             flows: Limits {
+                // All of them are of one VPC, which has at most three quarters.
+                ipv4: 2_800_000,
                 per_owner: 1 << 22,
                 ..Limits::HOST
             },
