@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use atoll_fabric::{L4, Packet, Port, Quote};
 use atoll_net::Mac;
-use atoll_net::packet::{Sum, protocol, tcp_flags};
+use atoll_net::packet::{Headers, Sum, protocol, tcp_flags};
 
+use crate::engine::l4;
 use crate::port::Attachment;
 use crate::vnet;
 
@@ -32,6 +33,24 @@ pub(crate) struct Dress {
     pub no_sum: bool,
     /// Behind the packet, as Ethernet pads short frames.
     pub padding: usize,
+}
+
+/// What the rules see of a frame that is whole and quotes nothing.
+pub(crate) fn seen(ingress: Port, headers: &Headers) -> Packet {
+    Packet {
+        ingress,
+        src_mac: headers.src_mac,
+        dst_mac: headers.dst_mac,
+        src: headers.src,
+        dst: headers.dst,
+        protocol: headers.protocol,
+        l4: l4(headers.transport),
+        hop_limit: headers.hop_limit,
+        length: headers.length() as u32,
+        dont_fragment: headers.dont_fragment,
+        fragment: None,
+        quote: None,
+    }
 }
 
 /// The vnet header and the frame of a packet, filled up to its length.

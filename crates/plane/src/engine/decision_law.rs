@@ -94,21 +94,7 @@ fn read(port: Port, data: &[u8]) -> Option<(Headers, Packet)> {
     let Ok(Frame::Ip(headers)) = parse(&data[vnet::LENGTH..]) else {
         return None;
     };
-    let packet = Packet {
-        ingress: port,
-        src_mac: headers.src_mac,
-        dst_mac: headers.dst_mac,
-        src: headers.src,
-        dst: headers.dst,
-        protocol: headers.protocol,
-        l4: l4(headers.transport),
-        hop_limit: headers.hop_limit,
-        length: headers.length() as u32,
-        dont_fragment: headers.dont_fragment,
-        fragment: None,
-        quote: None,
-    };
-    Some((headers, packet))
+    Some((headers, frames::seen(port, &headers)))
 }
 
 /// The same connection's packet with other TCP flags.

@@ -496,7 +496,7 @@ fn finish_within(vnet: &Vnet, headers: &Headers, data: &mut [u8]) -> Result<Offl
 }
 
 /// What the rules see of a transport header.
-fn l4(transport: Transport) -> L4 {
+pub(crate) fn l4(transport: Transport) -> L4 {
     match transport {
         Transport::Tcp { src, dst, flags, .. } => L4::Ports {
             src,

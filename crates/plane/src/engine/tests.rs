@@ -11,7 +11,7 @@ use atoll_net::packet::{Frame, Sum, parse, protocol, tcp_flags};
 
 use super::*;
 
-use crate::rig_rows as rows;
+use crate::{frames, rig_rows as rows};
 
 const STATION: Mac = Mac([2, 0xff, 0, 0, 0, 2]);
 const OUTSIDE_ROUTER: Mac = Mac([2, 0xff, 0, 0, 0, 1]);
@@ -131,20 +131,7 @@ impl World {
             panic!("a frame that was made cannot be read")
         };
         let standing = *self.engine.ports.at(ifindex).unwrap();
-        let packet = Packet {
-            ingress: standing.attachment.port(),
-            src_mac: headers.src_mac,
-            dst_mac: headers.dst_mac,
-            src: headers.src,
-            dst: headers.dst,
-            protocol: headers.protocol,
-            l4: l4(headers.transport),
-            hop_limit: headers.hop_limit,
-            length: headers.length() as u32,
-            dont_fragment: headers.dont_fragment,
-            fragment: None,
-            quote: None,
-        };
+        let packet = frames::seen(standing.attachment.port(), &headers);
         let fresh = walk(
             &self.engine.fabric,
             &self.engine.flows,
@@ -437,18 +424,8 @@ fn run(steps: &[Step]) -> Result<(u64, u64, u64), TestCaseError> {
 
 fn packet_of(port: Port, headers: &Headers) -> Packet {
     Packet {
-        ingress: port,
-        src_mac: headers.src_mac,
-        dst_mac: headers.dst_mac,
-        src: headers.src,
-        dst: headers.dst,
-        protocol: headers.protocol,
-        l4: l4(headers.transport),
-        hop_limit: headers.hop_limit,
-        length: headers.length() as u32,
         dont_fragment: false,
-        fragment: None,
-        quote: None,
+        ..frames::seen(port, headers)
     }
 }
 

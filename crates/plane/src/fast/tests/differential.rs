@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use atoll_fabric::{L4, Packet, Port, Verdict, walk};
-use atoll_net::packet::{Frame, Headers, Transport, parse, protocol, tcp_flags};
+use atoll_net::packet::{Frame, parse, protocol, tcp_flags};
 
 use super::*;
 use crate::frames;
@@ -23,41 +23,6 @@ fn pair(packet: &Packet) -> Pair {
     let mut pair = [(packet.src, src), (packet.dst, dst)];
     pair.sort();
     pair
-}
-
-fn seen(ingress: Port, headers: &Headers) -> Packet {
-    let l4 = match headers.transport {
-        Transport::Tcp { src, dst, flags, .. } => L4::Ports {
-            src,
-            dst,
-            tcp_flags: flags,
-        },
-        Transport::Udp { src, dst } => L4::Ports {
-            src,
-            dst,
-            tcp_flags: 0,
-        },
-        Transport::Icmp { kind, code, id } => L4::Icmp {
-            kind,
-            code,
-            id: id.unwrap_or(0),
-        },
-        Transport::Other | Transport::LaterFragment => L4::Other,
-    };
-    Packet {
-        ingress,
-        src_mac: headers.src_mac,
-        dst_mac: headers.dst_mac,
-        src: headers.src,
-        dst: headers.dst,
-        protocol: headers.protocol,
-        l4,
-        hop_limit: headers.hop_limit,
-        length: headers.length() as u32,
-        dont_fragment: headers.dont_fragment,
-        fragment: None,
-        quote: None,
-    }
 }
 
 #[derive(Default)]
@@ -94,7 +59,7 @@ fn as_walked(
         return Err(TestCaseError::fail("what was sent cannot be read"));
     };
     if packet.length <= action.mtu {
-        let (got, sent) = (seen(action.out, &headers), forwarded.unwrap());
+        let (got, sent) = (frames::seen(action.out, &headers), forwarded.unwrap());
         prop_assert_eq!(
             (got.src, got.dst, got.l4, got.hop_limit),
             (sent.src, sent.dst, sent.l4, sent.hop_limit)
@@ -242,7 +207,9 @@ fn agree(words: &[u32], steps: &[[u32; 14]], counts: &Counts) -> Result<(), Test
             [(ifindex, data)] => {
                 let to = twin.plain.ports.at(*ifindex).unwrap().attachment.port();
                 match parse(&data[vnet::LENGTH..]) {
-                    Ok(Frame::Ip(headers)) if headers.fragment.is_none() => Some((to, seen(to, &headers))),
+                    Ok(Frame::Ip(headers)) if headers.fragment.is_none() => {
+                        Some((to, frames::seen(to, &headers)))
+                    }
                     _ => None,
                 }
             }
