@@ -15,6 +15,7 @@
 
 pub mod auth;
 pub mod backend;
+mod body;
 pub mod call;
 pub mod cloudformation;
 pub mod connections;
@@ -27,6 +28,7 @@ pub mod sts;
 pub mod wire;
 
 pub use backend::{Backend, Submission};
+pub use body::MAX_BODY;
 pub use call::Call;
 pub use connections::Limits;
 pub use error::ApiError;

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::auth::{self, Auth};
 use crate::backend::Backend;
+use crate::body;
 use crate::call::Call;
 use crate::connections::{Connections, Limits, Place};
 use crate::dispatch::Table;
@@ -29,8 +30,6 @@ use crate::error::ApiError;
 use crate::hosts::{self, Hosts};
 use crate::wire::Query;
 
-/// Largest body in bytes: room for a large CloudFormation template.
-pub const MAX_BODY: usize = 1024 * 1024;
 /// Largest head in bytes, with the query of a GET.
 const MAX_HEAD: usize = 64 * 1024;
 /// How long clients may take to receive answers when the server ends.
@@ -88,6 +87,9 @@ impl Api {
         request_id: &Arc<str>,
         service: &mut Service,
     ) -> Result<String, ApiError> {
+        let body = tokio::time::timeout(self.limits.body, body::read(body))
+            .await
+            .map_err(|_| ApiError::new("RequestTimeout", "The body did not arrive in time"))??;
         self.hosts.admit(parts)?;
         if parts.uri.path() != "/" {
             return Err(ApiError::new("InvalidURI", "The only path here is /"));
@@ -98,18 +100,6 @@ impl Api {
                 "Only GET and POST are answered here",
             ));
         }
-        let body = tokio::time::timeout(self.limits.body, axum::body::to_bytes(body, MAX_BODY))
-            .await
-            .map_err(|_| ApiError::new("RequestTimeout", "The body did not arrive in time"))?
-            .map_err(|error| {
-                let source = std::error::Error::source(&error);
-                if source.is_some_and(|s| s.to_string().contains("length limit")) {
-                    let message = format!("The body exceeds the limit of {MAX_BODY} bytes");
-                    ApiError::new("RequestEntityTooLarge", message)
-                } else {
-                    ApiError::new("IncompleteBody", "The body could not be read to its end")
-                }
-            })?;
         let query = Query::parse(parts.uri.query().unwrap_or_default(), &body);
         // The service by the version, if it can be read, so that refusals speak its language; the
         // credential's scope then decides.

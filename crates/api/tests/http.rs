@@ -3,8 +3,8 @@
 
 mod support;
 
+use atoll_api::MAX_BODY;
 use atoll_api::auth::Auth;
-use atoll_api::server::MAX_BODY;
 use support::Server;
 
 const EC2: &str = "Version=2016-11-15";
@@ -197,6 +197,12 @@ fn bodies_paths_and_methods_are_limited() {
     assert_eq!(fits.error().1, "UnknownParameter");
     let large = server.post(&body(MAX_BODY), &[]);
     assert_eq!((large.error().0, large.error().1), (413, "RequestEntityTooLarge"));
+    // A client that sends all before it reads gets its answer too: the connection is not reset on it.
+    let larger = server.post(&body(8 * MAX_BODY), &[]);
+    assert_eq!(
+        (larger.error().0, larger.error().1),
+        (413, "RequestEntityTooLarge")
+    );
     let request = |line: &str| {
         server.send(format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
     };

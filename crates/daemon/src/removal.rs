@@ -44,9 +44,9 @@ pub fn leftovers(default: &Path, run_base: &Path, port: u16) -> Result<(), HostE
         (ephemeral.clone(), ephemeral.join("state")),
     ];
     for (run, state) in places {
-        match Host::existing(&run, &state) {
-            Ok(host) => host.shutdown(true)?,
-            // The holder was killed too: another one takes up what it left, be it instances or only their files, and ends that.
+        match Host::existing(&run, &state).and_then(|host| host.shutdown(true)) {
+            Ok(()) => {}
+            // The holder was killed too, perhaps just now: another one takes up what it left, be it instances or only their files, and ends that.
             Err(HostError::HolderGone { .. }) if run.exists() || state.join("instances").exists() => {
                 Host::open(&run, &state)?.shutdown(true)?;
             }

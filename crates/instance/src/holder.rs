@@ -29,6 +29,8 @@ const FIRST_UID: u32 = 0x7000_0000;
 const UIDS: u32 = 65_536;
 /// How long shims may take to end at shutdown before they are killed.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a holder that is ending may take to let go of its lock.
+const LEAVING: Duration = Duration::from_secs(5);
 const MAX_CLIENTS: usize = 128;
 
 /// `holder RUN_DIR STATE_DIR [PID]`: goes to the background, and says on standard output, as one JSON line, its process id or what went wrong. With
@@ -123,13 +125,27 @@ struct Holder {
     next: u64,
 }
 
+/// The lock that one holder has. The one before may still be on its way out, its socket already shut.
+fn its_lock(run: &RunDir) -> Result<OwnedFd> {
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        if let Some(lock) = run.lock("holder.lock", false)? {
+            return Ok(lock);
+        }
+        if Instant::now() > deadline {
+            return Err(Error::HolderGone {
+                run_dir: run.path().display().to_string(),
+                reason: "another holder has its lock but does not answer".into(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 impl Holder {
     fn begin(run: &Path, state: &Path, join: Option<u32>) -> Result<Self> {
         let (run, state) = (RunDir::open(run)?, StateDir::open(state)?);
-        let lock = run.lock("holder.lock", false)?.ok_or_else(|| Error::HolderGone {
-            run_dir: run.path().display().to_string(),
-            reason: "another holder has its lock but does not answer".into(),
-        })?;
+        let lock = its_lock(&run)?;
         rustix::process::setsid().trying("leave the session")?;
         std::env::set_current_dir("/").trying("change to /")?;
         rustix::process::umask(Mode::from(0o022));

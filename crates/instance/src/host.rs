@@ -52,11 +52,17 @@ impl Host {
         };
         // Two that open at once: the second finds what the first started.
         let _lock = host.run.lock("start.lock", true)?;
-        if run_dir::connect(&host.run.holder_socket()).is_ok() {
-            host.holder_pid()?;
-        } else {
-            host.start(program)?;
+        let deadline = Instant::now() + CALL;
+        while run_dir::connect(&host.run.holder_socket()).is_ok() {
+            match host.holder_pid() {
+                // One that is just being killed takes a connection and breaks off: its socket is shut in a moment.
+                Err(Error::HolderGone { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                known => return known.map(|_| host),
+            }
         }
+        host.start(program)?;
         Ok(host)
     }
 
@@ -337,7 +343,9 @@ impl Host {
     pub fn shutdown(&self, remove_state: bool) -> Result<()> {
         let holder = i32::try_from(self.holder_pid()?).ok().and_then(Pid::from_raw);
         let process = holder
-            .map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).trying("watch the holder"))
+            .map(|pid| {
+                rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|error| self.gone(error))
+            })
             .transpose()?;
         self.done(&HolderRequest::Shutdown { remove_state }, CALL)?;
         if let Some(process) = process {
