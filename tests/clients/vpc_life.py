@@ -143,7 +143,11 @@ class VpcLife(unittest.TestCase):
         user_data = ec2.describe_instance_attribute(InstanceId=runs[0], Attribute="userData")["UserData"]["Value"]
         self.assertEqual(user_data, "IyEvYmluL3NoCg==")
 
-        interface = ec2.create_network_interface(SubnetId=public, Groups=[web], PrivateIpAddress="10.0.1.50")
+        # One that none of those got that took what they were given.
+        there = ec2.describe_network_interfaces(Filters=where(subnet_id=public))["NetworkInterfaces"]
+        taken = {row["PrivateIpAddress"] for row in there}
+        own = next(own for own in map("10.0.1.{}".format, range(50, 60)) if own not in taken)
+        interface = ec2.create_network_interface(SubnetId=public, Groups=[web], PrivateIpAddress=own)
         interface = interface["NetworkInterface"]["NetworkInterfaceId"]
         soon(ec2.get_waiter("network_interface_available"), NetworkInterfaceIds=[interface])
         ec2.assign_private_ip_addresses(NetworkInterfaceId=interface, SecondaryPrivateIpAddressCount=1)
@@ -151,7 +155,7 @@ class VpcLife(unittest.TestCase):
         attachment = ec2.attach_network_interface(NetworkInterfaceId=interface, InstanceId=runs[0], DeviceIndex=1)
         self.found("describe_network_interfaces", interface, attachment__attachment_id=attachment["AttachmentId"])
         elastic = ec2.allocate_address(Domain="vpc")["AllocationId"]
-        ec2.associate_address(AllocationId=elastic, NetworkInterfaceId=interface, PrivateIpAddress="10.0.1.50")
+        ec2.associate_address(AllocationId=elastic, NetworkInterfaceId=interface, PrivateIpAddress=own)
 
         # Nothing that something else stands on can go first.
         for call, parameters in (
