@@ -13,7 +13,7 @@ use atoll_model::{AccountId, Timestamp};
 use atoll_net::Mac;
 use atoll_net::packet::{
     Frame, IcmpError, Rewrite, TransportChecksum, arp, clamp_mss, fragment, icmp_error, lower_hop_limit, ndp,
-    parse, quote, rewrite, rewrite_quote, set_macs, tcp_reset,
+    parse, quote, rewrite, rewrite_quote, segment, set_macs, tcp_reset,
 };
 use atoll_shapes::ec2::RunInstancesRequest;
 use atoll_stack::Template;
@@ -44,6 +44,9 @@ pub fn frame(data: &[u8]) {
             let _ = icmp_error(data, &headers, headers.dst, IcmpError::PacketTooBig { mtu: 1500 });
             if let Ok(fragments) = fragment(data, &headers, 68) {
                 assert!(fragments.iter().all(|cut| parse(cut).is_ok()));
+            }
+            if let Ok(segments) = segment(data, &headers, 576) {
+                assert!(segments.iter().all(|cut| parse(cut).is_ok()));
             }
         }
         Ok(Frame::Arp(question)) => {

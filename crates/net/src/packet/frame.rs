@@ -146,10 +146,15 @@ pub enum Malformed {
     /// The version does not agree with the EtherType, or a header length is impossible.
     #[error("the IP header's version or length is impossible")]
     IpHeader,
+    /// IPv4 options name places that the packet has still to go to (RFC 7126, 4.3): its destination is not the one that
+    /// rules are asked about.
+    #[error("the packet is source-routed")]
+    SourceRoute,
     /// The IPv4 header checksum is wrong.
     #[error("the IPv4 header checksum is wrong")]
     HeaderChecksum,
-    /// Too many IPv6 extension headers, one twice that may stand once, or source routing (RFC 5095).
+    /// Too many IPv6 extension headers, one twice that may stand once, hop-by-hop options elsewhere than at the beginning
+    /// (RFC 8200, 4.1), or source routing (RFC 5095).
     #[error("the IPv6 extension headers are not acceptable")]
     ExtensionHeaders,
     /// A fragment that hides its transport header or exceeds 65,535 bytes (RFC 1858, RFC 3128).
@@ -202,6 +207,9 @@ fn ipv4(frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Headers, Malformed> 
     if Sum::default().bytes(whole).fold() != 0xffff {
         return Err(Malformed::HeaderChecksum);
     }
+    if header_len > 20 && is_source_routed(whole.get(20..).unwrap_or_default()) {
+        return Err(Malformed::SourceRoute);
+    }
     let flags = u16::from_be_bytes([header[6], header[7]]);
     let (offset, more) = ((flags & 0x1fff) * 8, flags & 0x2000 != 0);
     let fragment = (offset != 0 || more).then(|| Fragment {
@@ -209,6 +217,10 @@ fn ipv4(frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Headers, Malformed> 
         offset,
         more,
     });
+    // What the pieces make has one header in front, whose length counts too.
+    if usize::from(offset) + total > 65_535 {
+        return Err(Malformed::Fragment);
+    }
     let protocol = header[9];
     let transport = transport(frame, protocol, protocol::ICMP, fragment, transport_at, end)?;
     Ok(Headers {
@@ -224,6 +236,30 @@ fn ipv4(frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Headers, Malformed> 
         transport_at,
         end,
     })
+}
+
+/// Whether IPv4 options hold a loose or strict source route that is not at its end, or cannot be read.
+#[cold]
+fn is_source_routed(mut options: &[u8]) -> bool {
+    while let Some((&kind, rest)) = options.split_first() {
+        match kind {
+            0 => return false,
+            1 => options = rest,
+            _ => {
+                let length = rest.first().map_or(0, |length| usize::from(*length));
+                let Some((option, rest)) = options.split_at_checked(length) else {
+                    return true;
+                };
+                // The pointer to the next place, counted from one.
+                let route = kind == 131 || kind == 137;
+                if length < 2 || (route && option.get(2).is_none_or(|next| usize::from(*next) <= length)) {
+                    return true;
+                }
+                options = rest;
+            }
+        }
+    }
+    false
 }
 
 #[inline]
@@ -294,13 +330,15 @@ pub(super) fn skip_extensions(
 ) -> Result<Extensions, Malformed> {
     let mut fragment = None;
     let mut fragmented = false;
+    let beginning = at;
     for _ in 0..=MAX_EXTENSION_HEADERS {
         match next {
             protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
                 let [following, length, kind, left] = bytes_at::<4>(frame, at).ok_or(Malformed::Truncated)?;
                 // RFC 5095: routing header type 0 is refused; so is every one with segments left, whose
                 // destination is not the one that rules are asked about.
-                if next == protocol::ROUTING && (kind == 0 || left != 0) {
+                let routed = next == protocol::ROUTING && (kind == 0 || left != 0);
+                if routed || (next == protocol::HOP_BY_HOP && at != beginning) {
                     return Err(Malformed::ExtensionHeaders);
                 }
                 at += (usize::from(length) + 1) * 8;

@@ -3,7 +3,7 @@
 //! [`parse`] turns the bytes of an Ethernet frame into [`Headers`]: where the headers stand and what they say,
 //! without copying. [`rewrite`](rewrite()) changes addresses, ports and hop limits with incremental checksums;
 //! [`answer`] builds what a router sends back by itself (ICMP errors, TCP resets), [`arp`] and [`ndp`] what it
-//! says about neighbours; [`fragment`](fragment()) cuts IPv4 packets.
+//! says about neighbours; [`fragment`](fragment()) cuts IPv4 packets, [`segment`](segment()) super-segments.
 //!
 //! Everything here takes bytes that a hostile tenant chose: nothing panics, every walk over headers is bounded.
 
@@ -15,6 +15,7 @@ mod frame;
 pub mod ndp;
 mod quote;
 mod rewrite;
+mod segment;
 
 pub use answer::{IcmpError, icmp_error, tcp_reset};
 pub use checksum::{Change, Sum, TransportChecksum};
@@ -25,8 +26,10 @@ pub use frame::{
 };
 pub use quote::{Quote, quote};
 pub use rewrite::{
-    Rewrite, RewriteError, clamp_mss, complete_checksum, lower_hop_limit, rewrite, rewrite_quote, set_macs,
+    Rewrite, RewriteError, clamp_mss, complete_checksum, complete_crc, lower_hop_limit, rewrite,
+    rewrite_quote, set_macs,
 };
+pub use segment::segment;
 
 /// `N` bytes at an offset, if they are there.
 fn bytes_at<const N: usize>(frame: &[u8], at: usize) -> Option<[u8; N]> {

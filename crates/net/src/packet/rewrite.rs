@@ -199,11 +199,30 @@ pub fn complete_checksum(
 ) -> Result<(), RewriteError> {
     let segment = frame.get(start..headers.end).ok_or(RewriteError::Truncated)?;
     let sum = match Sum::default().bytes(segment).checksum() {
-        // A UDP checksum of zero would mean that there is none.
-        0 if headers.protocol == protocol::UDP => 0xffff,
+        // A UDP checksum of zero would mean that there is none; what stands within may be UDP's too.
+        0 if headers.protocol == protocol::UDP || start != headers.transport_at => 0xffff,
         sum => sum,
     };
     *bytes_at_mut::<2>(frame, start + offset).ok_or(RewriteError::Truncated)? = sum.to_be_bytes();
+    Ok(())
+}
+
+/// Finishes the CRC of an SCTP packet, which is left to the device as checksums are (RFC 9260, appendix A).
+pub fn complete_crc(frame: &mut [u8], headers: &Headers) -> Result<(), RewriteError> {
+    let segment = frame
+        .get_mut(headers.transport_at..headers.end)
+        .ok_or(RewriteError::Truncated)?;
+    bytes_at_mut::<4>(segment, 8)
+        .ok_or(RewriteError::Truncated)?
+        .fill(0);
+    let mut crc = !0u32;
+    for byte in &*segment {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+        }
+    }
+    *bytes_at_mut::<4>(segment, 8).ok_or(RewriteError::Truncated)? = (!crc).to_le_bytes();
     Ok(())
 }
 

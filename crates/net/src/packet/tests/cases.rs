@@ -91,6 +91,15 @@ fn ipv6_extension_headers_are_followed_within_bounds() {
         Err(Malformed::ExtensionHeaders),
         "RFC 5095"
     );
+    assert_eq!(
+        with(
+            60,
+            &[[0, 0, 1, 4, 0, 0, 0, 0], [17, 0, 1, 4, 0, 0, 0, 0]].concat(),
+            &segment
+        ),
+        Err(Malformed::ExtensionHeaders),
+        "hop-by-hop options stand first: RFC 8200, 4.1"
+    );
     let endless = [60, 0, 1, 4, 0, 0, 0, 0].repeat(9);
     assert_eq!(with(60, &endless, &segment), Err(Malformed::ExtensionHeaders));
     let twice = [[44, 0, 0, 0, 0, 0, 0, 7], [17, 0, 0, 0, 0, 0, 0, 7]].concat();
@@ -114,6 +123,80 @@ fn ipv6_extension_headers_are_followed_within_bounds() {
         })
     );
     assert_eq!((later.protocol, later.transport), (17, Transport::LaterFragment));
+}
+
+#[test]
+fn what_hides_the_transport_header_is_told_by_its_number() {
+    // AH and ESP: nothing behind them is looked at.
+    let a: IpAddr = "2001:db8::1".parse().unwrap();
+    for number in [50, 51, 59, 135] {
+        let Ok(Frame::Ip(headers)) = parse(&frame(a, a, number, &[], &[17, 4, 0, 0, 0, 0, 0, 0])) else {
+            panic!("{number}")
+        };
+        assert_eq!((headers.protocol, headers.transport), (number, Transport::Other));
+    }
+}
+
+#[test]
+fn a_packet_with_a_route_left_to_go_is_malformed() {
+    // RFC 7126, 4.3 and 4.4.
+    let a = IpAddr::from([10, 0, 0, 1]);
+    let with = |options: &[u8]| parse(&frame(a, a, protocol::UDP, options, &udp(5, 6, b"data")));
+    for kind in [131, 137] {
+        assert_eq!(with(&[kind, 7, 4, 10, 0, 0, 9, 0]), Err(Malformed::SourceRoute));
+        assert_eq!(with(&[1, kind, 7, 4, 10, 0, 0, 9]), Err(Malformed::SourceRoute));
+        // At its end it is a record of where the packet was.
+        assert!(with(&[kind, 7, 8, 10, 0, 0, 9, 0]).is_ok());
+        assert!(with(&[0, kind, 7, 4, 10, 0, 0, 9]).is_ok());
+    }
+    // Recording a route does not lead the packet, and what cannot be read might.
+    assert!(with(&[7, 7, 4, 0, 0, 0, 0, 0]).is_ok());
+    assert_eq!(with(&[7, 9, 4, 0, 0, 0, 0, 0]), Err(Malformed::SourceRoute));
+    assert_eq!(with(&[7, 1, 131, 7, 4, 0, 0, 0]), Err(Malformed::SourceRoute));
+}
+
+#[test]
+fn fragments_make_no_packet_that_is_too_long() {
+    // 65,512 + 8 + 20 bytes of header: what they made would be longer than its length field says.
+    let a = IpAddr::from([10, 0, 0, 1]);
+    let with = |offset: u16, data: usize| {
+        let mut bytes = frame(a, a, protocol::UDP, &[], &vec![0; data.max(8)]);
+        bytes[20..22].copy_from_slice(&(offset / 8).to_be_bytes());
+        bytes[24..26].fill(0);
+        let sum = Sum::default().bytes(&bytes[14..34]).checksum();
+        bytes[24..26].copy_from_slice(&sum.to_be_bytes());
+        parse(&bytes)
+    };
+    assert_eq!(with(65_512, 8), Err(Malformed::Fragment));
+    assert!(with(65_504, 8).is_ok());
+}
+
+#[test]
+fn an_sctp_crc_is_that_of_the_standard() {
+    // Held against a long division by the polynomial over all bits, the lowest of each byte first (RFC 9260, appendix A).
+    let a = IpAddr::from([10, 0, 0, 1]);
+    let mut bytes = frame(a, a, 132, &[], b"12345678\xff\xff\xff\xffrest of it");
+    let headers = ip(&bytes);
+    complete_crc(&mut bytes, &headers).unwrap();
+    let message = b"12345678\0\0\0\0rest of it";
+    let mut bits: Vec<bool> = message
+        .iter()
+        .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1))
+        .collect();
+    bits.iter_mut().take(32).for_each(|bit| *bit = !*bit);
+    bits.extend([false; 32]);
+    let polynomial = 0x1_1edc_6f41u64;
+    for at in 0..bits.len() - 32 {
+        if bits[at] {
+            for n in 0..=32 {
+                bits[at + n] ^= polynomial >> (32 - n) & 1 == 1;
+            }
+        }
+    }
+    let remainder = bits[bits.len() - 32..].iter().enumerate();
+    let crc = remainder.fold(0u32, |crc, (n, bit)| crc | u32::from(!*bit) << n);
+    let at = headers.transport_at;
+    assert_eq!(bytes[at + 8..at + 12], crc.to_le_bytes());
 }
 
 #[test]

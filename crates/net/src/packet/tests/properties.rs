@@ -128,6 +128,43 @@ proptest! {
     }
 
     #[test]
+    fn segments_are_what_the_super_segment_stands_for(
+        data in vec(any::<u8>(), 1..6000), room in 1usize..1500, stream in any::<bool>(), flags in any::<u8>(),
+    ) {
+        let src = IpAddr::from([10, 0, 0, 1]);
+        let (number, transport, header) = if stream {
+            (protocol::TCP, tcp(1, 2, flags & !tcp_flags::RST, &data), 20)
+        } else {
+            (protocol::UDP, udp(1, 2, &data), 8)
+        };
+        let bytes = frame(src, src, number, &[7, 3, 4, 1], &transport);
+        let headers = ip(&bytes);
+        let length = 24 + header + room;
+        let segments = segment(&bytes, &headers, length as u32).unwrap();
+        prop_assert_eq!(segments.len(), data.len().div_ceil(room));
+        let mut joined: Vec<u8> = Vec::new();
+        for (n, cut) in segments.iter().enumerate() {
+            let h = ip(cut);
+            prop_assert!(h.length() <= length);
+            prop_assert!(intact(cut));
+            let last = n + 1 == segments.len();
+            prop_assert!(last || h.length() == length);
+            prop_assert_eq!(u16::from_be_bytes([cut[18], cut[19]]), 0x1234 + n as u16);
+            if let Transport::Tcp { flags: has, .. } = h.transport {
+                let at = h.transport_at + 4;
+                let sequence = u32::from_be_bytes(cut[at..at + 4].try_into().unwrap());
+                prop_assert_eq!(sequence as usize, 1000 + joined.len());
+                let ends = if last { 0xff } else { !(tcp_flags::FIN | 8) };
+                let first = if n == 0 { 0xff } else { 0x7f };
+                prop_assert_eq!(has, flags & !tcp_flags::RST & ends & first);
+            }
+            joined.extend(&cut[h.transport_at + header..h.end]);
+        }
+        prop_assert_eq!(joined, data);
+        prop_assert_eq!(segment(&bytes, &headers, 24 + header as u32), Err(FragmentError::Mtu(24 + header as u32)));
+    }
+
+    #[test]
     fn errors_and_resets_are_intact((bytes, _, _) in valid(), mtu in 576u32..9000) {
         let headers = ip(&bytes);
         if let Some(answer) = icmp_error(&bytes, &headers, headers.dst, IcmpError::PacketTooBig { mtu }) {
