@@ -293,6 +293,58 @@ static __always_inline int ends_here(struct verdict *verdict, struct seen *seen,
 	return 1;
 }
 
+/* What a checksum field holds that is left to the device: the sum of the pseudo header. */
+static __always_inline __u16 pseudo_sum(struct seen *seen, __be16 length)
+{
+	__u64 sum = (__u32)length + bpf_htons(seen->protocol);
+
+	sum += (__u64)seen->src[0] + seen->dst[0];
+	if (seen->v6)
+		sum += (__u64)seen->src[1] + seen->src[2] + seen->src[3] + seen->dst[1] + seen->dst[2] + seen->dst[3];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* Whether the kernel's helpers would take a datagram's checksum for unfinished that is finished: they go by a mark on the
+ * packet, which is about another header where the packet is a tunnel's. Such a sum is not that of its pseudo header. */
+static __always_inline int finished(struct udphdr *udp, struct seen *seen)
+{
+	return udp->check && udp->check != pseudo_sum(seen, udp->len);
+}
+
+/* Writes a datagram's ports and checksum where they stand, for a path's new addresses (RFC 1624). */
+static __always_inline void obey_finished(struct udphdr *udp, struct path *path, __be16 number, struct seen *seen)
+{
+	__u64 sum = (__u16)~udp->check;
+	int n;
+
+#pragma unroll
+	for (n = 0; n < 4; n++) {
+		if (n && !seen->v6)
+			break;
+		if (path->flags & PATH_WRITE_SRC)
+			sum += (__u64)(__u32)~seen->src[n] + path->src[n];
+		if (path->flags & PATH_WRITE_DST)
+			sum += (__u64)(__u32)~seen->dst[n] + path->dst[n];
+	}
+	if (path->role == ROLE_SOURCE) {
+		sum += (__u32)(__u16)~seen->src_port + number;
+		udp->source = number;
+	} else if (path->role == ROLE_DESTINATION) {
+		sum += (__u32)(__u16)~seen->dst_port + number;
+		udp->dest = number;
+	}
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	udp->check = (__u16)~sum;
+	if (!udp->check)
+		udp->check = 0xffff;
+}
+
 /* Does what a path says. From here on nothing turns back: a helper that fails (no memory) drops the packet. */
 static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16 number, struct seen *seen, __u32 segments)
 {
@@ -313,6 +365,22 @@ static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16
 	}
 	/* ICMP of IPv4 does not sum addresses up. */
 	int addresses_summed = seen->protocol != IPPROTO_ICMP;
+
+	if (seen->protocol == IPPROTO_UDP && (path->role != ROLE_NONE || path->flags & (PATH_WRITE_SRC | PATH_WRITE_DST))) {
+		/* Numbers that the verifier can follow. */
+		__u32 at = ETH_HLEN + (seen->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+		void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+		struct udphdr *udp;
+
+		barrier_var(at);
+		udp = data + at;
+		if ((void *)(udp + 1) > end)
+			return DROP;
+		if (finished(udp, seen)) {
+			obey_finished(udp, path, number, seen);
+			goto network;
+		}
+	}
 
 	/* First what needs the kernel's helpers, which know of unfinished checksums; then what can be written where it stands. */
 	if (seen->v6) {
@@ -345,6 +413,7 @@ static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16
 			return DROP;
 	}
 
+network:;
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
 	if (seen->v6) {
