@@ -100,6 +100,10 @@ stages! {
     TableFull = "table-full",
     /// Not a packet that anything may send.
     Malformed = "malformed",
+    /// A later fragment whose first one, which has the ports, did not come in time.
+    FragmentAlone = "fragment-alone",
+    /// A fragment that overlaps others of its packet, or came again (RFC 5722, RFC 8200 section 4.5).
+    FragmentOverlap = "fragment-overlap",
     /// Longer than the path allows, and not to be fragmented (semantics 129, 130).
     MtuExceeded = "mtu-exceeded",
     /// Its hop limit ended.

@@ -23,6 +23,8 @@ pub struct Counters {
     /// Packets dropped unread, by the engine or by the kernel for it, since their port had sent more that was to be
     /// walked than its share while others waited: counted as `table-full` (semantics 48).
     pub misses_refused: u64,
+    /// Pieces of packets that came before the first one, which has the ports, and waited for it.
+    pub fragments_waited: u64,
     /// ARP requests and neighbour solicitations answered.
     pub neighbours_answered: u64,
     /// ARP and neighbour discovery that nobody answers: probes, announcements, router solicitations, questions
@@ -49,6 +51,7 @@ impl Default for Counters {
             walks: 0,
             drop_hits: 0,
             misses_refused: 0,
+            fragments_waited: 0,
             neighbours_answered: 0,
             neighbours_ignored: 0,
             answers: 0,

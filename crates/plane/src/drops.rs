@@ -15,8 +15,9 @@ pub struct DropRecord {
     pub time: Timestamp,
     /// Where it came in.
     pub ingress: Port,
-    /// Its headers, as it came in; `None` for what could not be read (stage `malformed`), and for what was not,
-    /// because its port had sent more than its share (stage `table-full`).
+    /// Its headers, as it came in; `None` for what could not be read (stage `malformed`), and for what was not: because
+    /// its port had sent more than its share (stage `table-full`), or because it is a fragment that no rule was asked
+    /// about (`fragment-alone`, `fragment-overlap`).
     pub packet: Option<Packet>,
     /// Why and where.
     pub drop: Drop,

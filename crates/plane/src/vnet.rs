@@ -67,7 +67,8 @@ impl Vnet {
         Some((vnet, frame))
     }
 
-    /// Where a checksum is unfinished inside a datagram's data, as a guest's own tunnel leaves it: where its sum
+    /// Where a checksum is unfinished inside the data of a datagram, or of a protocol that is judged by its number
+    /// alone, as a guest's own tunnel leaves it: where its sum
     /// begins, and where in that it stands. It lies behind everything that the rules judge, so finishing it
     /// overwrites nothing of that.
     #[inline(always)]
@@ -77,10 +78,15 @@ impl Vnet {
             return None;
         }
         let offset = usize::from(self.checksum_offset);
-        let within = matches!(headers.transport, Transport::Udp { .. })
-            && headers.fragment.is_none()
+        let judged = match headers.transport {
+            Transport::Udp { .. } => 8,
+            // GRE's header is the shortest that anything stands in.
+            Transport::Other => 4,
+            Transport::Tcp { .. } | Transport::Icmp { .. } | Transport::LaterFragment => return None,
+        };
+        let within = headers.fragment.is_none()
             && self.gso_type & !GSO_ECN == 0
-            && start >= headers.transport_at + 8
+            && start >= headers.transport_at + judged
             && start + offset + 2 <= headers.end;
         within.then_some((start, offset))
     }

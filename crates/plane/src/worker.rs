@@ -384,9 +384,9 @@ impl Worker {
                     if std::mem::take(crowded) {
                         core.crowded();
                     }
-                    let before = core.engine.counters.walks;
+                    let before = core.engine.toil();
                     core.engine.process(now, frames, outbox);
-                    walks = core.engine.counters.walks - before;
+                    walks = core.engine.toil() - before;
                     core.sweep();
                     core.follow(waiting);
                 }

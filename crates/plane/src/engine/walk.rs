@@ -4,12 +4,13 @@ use hashbrown::HashMap;
 
 use atoll_fabric::flows::Effect;
 use atoll_fabric::{
-    Action, Answer, Drop, Effects, FlowView, Fragment, Outcome, Packet, Place, Port, Quote, Stage, Verdict,
+    Action, Answer, Drop, Effects, FlowView, Fragment, L4, Outcome, Packet, Place, Port, Quote, Stage,
+    Verdict,
 };
 use atoll_model::Timestamp;
 use atoll_net::packet::{
-    self, IcmpError, RewriteError, Transport, TransportChecksum, clamp_mss, complete_checksum, fragment,
-    icmp_error, lower_hop_limit, rewrite, rewrite_quote, set_macs, tcp_reset,
+    self, Headers, IcmpError, RewriteError, Transport, TransportChecksum, clamp_mss, complete_checksum,
+    complete_crc, fragment, icmp_error, lower_hop_limit, rewrite, rewrite_quote, set_macs, tcp_reset,
 };
 
 use super::{Emission, Engine, Ip, Outbox, l4};
@@ -27,7 +28,7 @@ const LONGEST_HOLD: u32 = 60_000;
 impl Engine {
     /// Walks a packet and does what comes of it. `data` is the vnet header and the frame.
     pub(super) fn walk(&mut self, now: Timestamp, ip: &Ip, data: &mut [u8], index: usize, out: &mut Outbox) {
-        let Some((header, frame)) = data.split_first_chunk_mut::<{ vnet::LENGTH }>() else {
+        let Some(frame) = data.get_mut(vnet::LENGTH..) else {
             return;
         };
         if matches!(ip.headers.transport, Transport::Icmp { .. })
@@ -36,7 +37,11 @@ impl Engine {
         {
             return;
         }
-        let packet = self.describe(now, ip, frame);
+        if ip.headers.fragment.is_some() {
+            self.walk_fragment(now, ip, data, index, out);
+            return;
+        }
+        let packet = describe(ip, frame, ip.headers.protocol, l4(ip.headers.transport));
         self.take_up_of(now, ip, packet.quote.is_some());
         if let Some((key, hash)) = &ip.key
             && !packet.always_walks()
@@ -58,22 +63,37 @@ impl Engine {
             self.refused(now, packet.ingress, 1);
             return;
         }
-        let verdict = self.judge(now, ip.key, &packet);
-        match verdict {
+        self.walk_packet(now, ip, &packet, data, Some(index), out);
+    }
+
+    /// Has the rules judge a packet and does what they say. `index` is its place in the batch, if it lies there.
+    pub(super) fn walk_packet(
+        &mut self,
+        now: Timestamp,
+        ip: &Ip,
+        packet: &Packet,
+        data: &mut [u8],
+        index: Option<usize>,
+        out: &mut Outbox,
+    ) {
+        let Some((header, frame)) = data.split_first_chunk_mut::<{ vnet::LENGTH }>() else {
+            return;
+        };
+        match self.judge(now, ip.key, packet) {
             Verdict::Forward(action) => {
                 let Some(standing) = self.ports.named(action.out).copied() else {
-                    self.not_here(now, &packet, action.out);
+                    self.not_here(now, packet, action.out);
                     return;
                 };
                 let made = Made { header, frame, index };
-                if let Err(stage) = self.send(ip, &packet, &action, &standing, made, out) {
+                if let Err(stage) = self.send(ip, packet, &action, &standing, made, out) {
                     let drop = Drop {
                         stage,
                         at: place_of(action.out),
                         rule: None,
                         answer: None,
                     };
-                    self.dropped(now, packet.ingress, Some(&packet), &drop);
+                    self.dropped(now, packet.ingress, Some(packet), &drop);
                 } else {
                     self.counters.ended(
                         match action.out {
@@ -85,40 +105,11 @@ impl Engine {
                 }
             }
             Verdict::Drop(drop) => {
-                self.dropped(now, packet.ingress, Some(&packet), &drop);
+                self.dropped(now, packet.ingress, Some(packet), &drop);
                 if let Some(answer) = drop.answer {
                     self.answer(now, ip, frame, answer, out);
                 }
             }
-        }
-    }
-
-    /// What the rules see of a packet.
-    fn describe(&mut self, now: Timestamp, ip: &Ip, frame: &[u8]) -> Packet {
-        let headers = &ip.headers;
-        let own = l4(headers.transport);
-        Packet {
-            ingress: ip.standing.attachment.port(),
-            src_mac: headers.src_mac,
-            dst_mac: headers.dst_mac,
-            src: headers.src,
-            dst: headers.dst,
-            protocol: headers.protocol,
-            l4: self.fragments.transport(ip.standing.slot, headers, own, now),
-            hop_limit: headers.hop_limit,
-            length: ip.wire_length(),
-            dont_fragment: headers.dont_fragment,
-            fragment: headers.fragment.map(|f| Fragment {
-                id: f.id,
-                offset: f.offset,
-                more: f.more,
-            }),
-            quote: packet::quote(frame, headers).map(|quote| Quote {
-                src: quote.src,
-                dst: quote.dst,
-                protocol: quote.protocol,
-                l4: l4(quote.transport),
-            }),
         }
     }
 
@@ -315,34 +306,49 @@ impl Engine {
         let (src_mac, dst_mac) = macs(action, standing);
         set_macs(frame, src_mac, dst_mac).map_err(unfit)?;
         if packet.length <= action.mtu {
-            out.push(Emission::Received {
-                ifindex: standing.ifindex,
-                index,
+            let ifindex = standing.ifindex;
+            out.push(match index {
+                Some(index) => Emission::Received { ifindex, index },
+                None => Emission::Made {
+                    ifindex,
+                    data: [&header[..], frame].concat(),
+                },
             });
             return Ok(());
         }
-        // semantics 129: what its sender allows to be cut is cut. A super-segment never allows it: TCP sets "don't
-        // fragment", and the sender of UDP segments chose their size.
-        if ip.offloads.segment_length.is_some() {
-            return Err(Stage::MtuExceeded);
-        }
-        if checksum == TransportChecksum::Partial {
-            let offset = match headers.transport {
-                Transport::Tcp { .. } => 16,
-                Transport::Udp { .. } => 6,
-                _ => 2,
+        // semantics 129: what its sender allows to be cut is cut. Addresses have changed, lengths and offsets have not.
+        let segments = match ip.offloads.segment_length {
+            // As a router does: each packet that the super-segment stands for is cut by itself.
+            Some(length) => packet::segment(frame, headers, length).map_err(|_| Stage::MtuExceeded)?,
+            None => {
+                if checksum == TransportChecksum::Partial {
+                    let offset = match headers.transport {
+                        Transport::Tcp { .. } => Some(16),
+                        Transport::Udp { .. } => Some(6),
+                        Transport::Icmp { .. } => Some(2),
+                        Transport::Other | Transport::LaterFragment => None,
+                    };
+                    match offset {
+                        Some(offset) => complete_checksum(frame, headers, headers.transport_at, offset),
+                        None => complete_crc(frame, headers),
+                    }
+                    .map_err(unfit)?;
+                }
+                vec![frame.get(..headers.end).ok_or(Stage::Malformed)?.to_vec()]
+            }
+        };
+        for segment in segments {
+            let of_it = Headers {
+                end: segment.len(),
+                ..*headers
             };
-            complete_checksum(frame, headers, headers.transport_at, offset).map_err(unfit)?;
-            *header = Vnet::PLAIN;
-        }
-        // Addresses have changed, lengths and offsets have not.
-        let pieces = fragment(frame, headers, action.mtu).map_err(|_| Stage::MtuExceeded)?;
-        for piece in pieces {
-            let data = [&Vnet::PLAIN[..], &piece].concat();
-            out.push(Emission::Made {
-                ifindex: standing.ifindex,
-                data,
-            });
+            for piece in fragment(&segment, &of_it, action.mtu).map_err(|_| Stage::MtuExceeded)? {
+                let data = [&Vnet::PLAIN[..], &piece].concat();
+                out.push(Emission::Made {
+                    ifindex: standing.ifindex,
+                    data,
+                });
+            }
         }
         Ok(())
     }
@@ -383,7 +389,36 @@ pub(super) struct Hold {
 struct Made<'a> {
     header: &'a mut [u8; vnet::LENGTH],
     frame: &'a mut [u8],
-    index: usize,
+    /// Its place in the batch, if it lies there.
+    index: Option<usize>,
+}
+
+/// What the rules see of a packet whose protocol and ports are those.
+pub(super) fn describe(ip: &Ip, frame: &[u8], protocol: u8, transport: L4) -> Packet {
+    let headers = &ip.headers;
+    Packet {
+        ingress: ip.standing.attachment.port(),
+        src_mac: headers.src_mac,
+        dst_mac: headers.dst_mac,
+        src: headers.src,
+        dst: headers.dst,
+        protocol,
+        l4: transport,
+        hop_limit: headers.hop_limit,
+        length: ip.wire_length(),
+        dont_fragment: headers.dont_fragment,
+        fragment: headers.fragment.map(|f| Fragment {
+            id: f.id,
+            offset: f.offset,
+            more: f.more,
+        }),
+        quote: packet::quote(frame, headers).map(|quote| Quote {
+            src: quote.src,
+            dst: quote.dst,
+            protocol: quote.protocol,
+            l4: l4(quote.transport),
+        }),
+    }
 }
 
 fn place_of(port: Port) -> Place {

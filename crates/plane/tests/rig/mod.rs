@@ -4,6 +4,7 @@
 
 pub mod rows;
 pub mod socket;
+pub mod wire;
 
 use std::cell::Cell;
 use std::fs::File;

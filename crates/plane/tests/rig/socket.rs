@@ -201,3 +201,15 @@ pub fn send_frame(socket: &impl AsRawFd, ifindex: u32, frame: &[u8]) {
     };
     assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
 }
+
+/// Waits until something is there.
+pub fn eventually<T>(mut there: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = there() {
+            return found;
+        }
+        assert!(start.elapsed() < DEADLINE, "it never comes to be");
+        std::thread::yield_now();
+    }
+}
