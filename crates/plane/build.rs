@@ -63,6 +63,16 @@ fn write_assertions(out: &std::path::Path) {
             );
         }
     }
+    let header =
+        std::fs::read("bpf/layout.h").unwrap_or_else(|error| fail(&format!("bpf/layout.h: {error}")));
+    // FNV-1a: whoever has another header reads the maps of a program differently.
+    let hash = header.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    let _ = writeln!(
+        rust,
+        "/// Tells this layout from others: a hash of `bpf/layout.h`.\npub(crate) const LAYOUT: u32 = {hash};"
+    );
     for (name, text) in [("layout_assert.h", c), ("layout_assert.rs", rust)] {
         if let Err(error) = std::fs::write(out.join(name), text) {
             fail(&format!("cannot write {name}: {error}"));
@@ -80,6 +90,8 @@ fn compile(out: &std::path::Path) {
             "-g",
             "-target",
             "bpf",
+            // Atomic operations that say what was there before (Linux 5.12; tcx came later).
+            "-mcpu=v3",
             "-Wall",
             "-Werror",
             "-c",

@@ -104,8 +104,11 @@ struct {
 
 /* Flows that were made, for the engine to learn of. Where there is no room for one more, none is made. */
 struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MADE_PLACES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct made);
 } made SEC(".maps");
 
 struct {
@@ -123,17 +126,30 @@ struct seen {
 	__u32 at;     /* where the transport header begins */
 	__u32 length; /* bytes of the longest IP packet that it stands for on the wire */
 	__u32 clock;
+	__u32 tag;    /* of its flow's key */
 	__u8 protocol;
 	__u8 hop_limit;
 	__u8 v6;
 	__u8 syn;
 	__u8 ack;
-	__u8 ends;       /* FLOW_FIN, FLOW_RST */
+	__u8 fin;
+	__u8 rst;
 	__be16 src_port; /* or ICMP's identifier */
 	__be16 dst_port;
 	__be32 src[4];
 	__be32 dst[4];
 };
+
+static __always_inline __u32 tag4(const struct key4 *key)
+{
+	return key->slot ^ key->numbers ^ key->src ^ key->dst ^ key->protocol;
+}
+
+static __always_inline __u32 tag6(const struct key6 *key)
+{
+	return key->slot ^ key->numbers ^ key->src[0] ^ key->src[1] ^ key->src[2] ^ key->src[3] ^ key->dst[0] ^
+	       key->dst[1] ^ key->dst[2] ^ key->dst[3] ^ key->protocol;
+}
 
 /* Whether there is an engine. What it would have to hear of is not done without it. */
 static __always_inline int attended(struct seen *seen)
@@ -181,7 +197,8 @@ static __always_inline void transport(struct __sk_buff *skb, void *l4, void *end
 			goto odd;
 		seen->syn = tcp->syn;
 		seen->ack = tcp->ack;
-		seen->ends = (tcp->fin ? FLOW_FIN : 0) | (tcp->rst ? FLOW_RST : 0);
+		seen->fin = tcp->fin;
+		seen->rst = tcp->rst;
 		seen->src_port = tcp->source;
 		seen->dst_port = tcp->dest;
 		break;
@@ -463,33 +480,16 @@ network:;
 	return bpf_redirect_peer(path->ifindex, 0);
 }
 
-/* A packet whose flow is known. */
-static __always_inline int known(struct __sk_buff *skb, struct flow *flow, struct seen *seen, void *data, void *end)
+/* A made flow, if that is what a kept answer still is about. */
+static __always_inline struct made *made_as(struct flow *flow)
 {
-	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
-	struct path path;
-	int why;
+	__u32 sequence = flow->sequence, place = sequence & (MADE_PLACES - 1);
+	struct made *its;
 
-	if ((seen->syn || seen->ends) && !(flow->state & FLOW_MADE))
-		return to_engine(seen, COUNT_CONTROL);
-	if ((__s32)(flow->expires - seen->clock) <= 0 ||
-	    !find_path(flow->path, flow->path_version, flow->generation, &path))
-		return to_engine_known(seen, COUNT_STALE);
-	why = fits(&path, seen, data, end);
-	if (why)
-		return to_engine(seen, why);
-	if (seen->ends)
-		flow->state |= seen->ends;
-	flow->last_seen = seen->clock;
-	__sync_fetch_and_add(&flow->packets, segments);
-	__sync_fetch_and_add(&flow->bytes, skb->len);
-	return obey(skb, &path, flow->number, seen, segments);
-}
-
-/* Whether a packet opens a connection: what a decision is about. */
-static __always_inline int opens(struct seen *seen)
-{
-	return seen->protocol == IPPROTO_TCP ? seen->syn && !seen->ack && !seen->ends : seen->protocol == IPPROTO_UDP;
+	if (!(flow->state & FLOW_MADE))
+		return 0;
+	its = bpf_map_lookup_elem(&made, &place);
+	return its && *(volatile __u32 *)&its->sequence == sequence ? its : 0;
 }
 
 static __always_inline void words4(__be32 *to, const __be32 *from)
@@ -500,6 +500,109 @@ static __always_inline void words4(__be32 *to, const __be32 *from)
 	to[3] = from[3];
 }
 
+/* Takes away what stands of a made flow. */
+static __noinline int forget(struct made *its)
+{
+	if (its->v6) {
+		struct key6 key = {.slot = its->slot, .numbers = its->numbers, .protocol = its->protocol};
+
+		words4(key.src, its->src);
+		words4(key.dst, its->dst);
+		bpf_map_delete_elem(&flows6, &key);
+		key.slot = its->reply_slot;
+		key.numbers = its->reply_numbers;
+		words4(key.src, its->reply_src);
+		words4(key.dst, its->reply_dst);
+		bpf_map_delete_elem(&flows6, &key);
+	} else {
+		struct key4 key = {
+			.slot = its->slot,
+			.numbers = its->numbers,
+			.src = its->src[0],
+			.dst = its->dst[0],
+			.protocol = its->protocol,
+		};
+
+		bpf_map_delete_elem(&flows4, &key);
+		key.slot = its->reply_slot;
+		key.numbers = its->reply_numbers;
+		key.src = its->reply_src[0];
+		key.dst = its->reply_dst[0];
+		bpf_map_delete_elem(&flows4, &key);
+	}
+	return 0;
+}
+
+/* Ends a made flow; 0 if it is the engine's by now. */
+static __always_inline int finish(struct made *its)
+{
+	__u32 was = __sync_fetch_and_or(&its->state, MADE_OVER);
+
+	if (was & MADE_TAKEN)
+		return 0;
+	/* Another processor may have been first. */
+	if (!(was & MADE_OVER))
+		forget(its);
+	return 1;
+}
+
+/* Whether a new connection may take the place of a made flow: its side has said FIN, and the engine has not taken it. */
+static __always_inline int gives_way(struct flow *flow)
+{
+	__u32 said = flow->state & FLOW_BACK ? MADE_FIN_BACK : MADE_FIN;
+	struct made *its = made_as(flow);
+
+	return its && its->state & said && finish(its);
+}
+
+/* A packet whose flow is known. */
+static __always_inline int known(struct __sk_buff *skb, struct flow *flow, struct seen *seen, void *data, void *end)
+{
+	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	struct flow answer = *flow;
+	struct made *its = 0;
+	struct path path;
+	int why;
+
+	/* An entry that another processor deletes may stand for another flow at once: this one's answer has its tag. */
+	asm volatile("" ::: "memory");
+	if (*(volatile __u32 *)&flow->tag != seen->tag)
+		return to_engine_known(seen, COUNT_STALE);
+	if (seen->syn || seen->fin || seen->rst) {
+		its = made_as(&answer);
+		if (!its || *(volatile __u32 *)&its->state & MADE_TAKEN)
+			return to_engine(seen, COUNT_CONTROL);
+	}
+	if ((__s32)(answer.expires - seen->clock) <= 0 ||
+	    !find_path(answer.path, answer.path_version, answer.generation, &path))
+		return to_engine_known(seen, COUNT_STALE);
+	why = fits(&path, seen, data, end);
+	if (why)
+		return to_engine(seen, why);
+	if (its && seen->rst) {
+		/* Most that end so are over before the engine would look: it never hears of them. */
+		if (!finish(its))
+			return to_engine(seen, COUNT_CONTROL);
+		return obey(skb, &path, answer.number, seen, segments);
+	}
+	if (its && seen->fin) {
+		its->ended = seen->clock;
+		if (__sync_fetch_and_or(&its->state, answer.state & FLOW_BACK ? MADE_FIN_BACK : MADE_FIN) & MADE_TAKEN)
+			return to_engine(seen, COUNT_CONTROL);
+	}
+	flow->last_seen = seen->clock;
+	__sync_fetch_and_add(&flow->packets, segments);
+	__sync_fetch_and_add(&flow->bytes, skb->len);
+	return obey(skb, &path, answer.number, seen, segments);
+}
+
+/* Whether a packet opens a connection: what a decision is about. */
+static __always_inline int opens(struct seen *seen)
+{
+	return seen->protocol == IPPROTO_TCP ? seen->syn && !seen->ack && !seen->fin && !seen->rst
+					     : seen->protocol == IPPROTO_UDP;
+}
+
 /* Makes the flows of a new connection, in both directions, by a decision. */
 static __always_inline int new_connection(struct __sk_buff *skb, struct decision *decision, struct seen *seen, __be32 numbers,
 					  void *data, void *end)
@@ -508,6 +611,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	__be32 reply_numbers = numbers << 16 | numbers >> 16;
 	__u32 slot = seen->port->slot_and_one - 1, segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
 	struct flow flow = {}, reply = {};
+	__u32 number, place;
 	struct path path;
 	struct made *event;
 	int why, failed;
@@ -522,15 +626,23 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	why = fits(&path, seen, data, end);
 	if (why)
 		return to_engine(seen, why);
-	event = bpf_ringbuf_reserve(&made, sizeof(*event), 0);
-	if (!event)
+	if (*(volatile __u32 *)&seen->time->made - *(volatile __u32 *)&seen->time->freed >= MADE_PLACES - MADE_SPARE)
 		return to_engine(seen, COUNT_NO_FLOW);
+	number = __sync_fetch_and_add(&seen->time->made, 1);
+	place = number & (MADE_PLACES - 1);
+	event = bpf_map_lookup_elem(&made, &place);
+	if (!event)
+		return to_engine(seen, COUNT_NO_FLOW); /* never: there are as many places */
+	/* Whoever still looks for the one that stood here finds neither it nor this one. */
+	__sync_lock_test_and_set(&event->sequence, ~number);
 
+	flow.tag = seen->tag;
 	flow.path = decision->path;
 	flow.path_version = decision->path_version;
 	flow.generation = decision->generation;
 	flow.expires = seen->clock + decision->hold;
 	flow.state = FLOW_MADE;
+	flow.sequence = number;
 	flow.last_seen = seen->clock;
 	flow.packets = segments;
 	flow.bytes = skb->len;
@@ -538,9 +650,11 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	reply.path_version = decision->reply_path_version;
 	reply.generation = decision->reply_generation;
 	reply.expires = flow.expires;
-	reply.state = FLOW_MADE;
+	reply.state = FLOW_MADE | FLOW_BACK;
+	reply.sequence = number;
 	reply.last_seen = seen->clock;
 
+	event->since = seen->clock;
 	event->v6 = seen->v6;
 	event->protocol = seen->protocol;
 	event->slot = slot;
@@ -564,6 +678,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 		words4(there.dst, seen->dst);
 		words4(back.src, decision->reply_src);
 		words4(back.dst, decision->reply_dst);
+		reply.tag = tag6(&back);
 		failed = bpf_map_update_elem(&flows6, &back, &reply, BPF_ANY) ||
 			 bpf_map_update_elem(&flows6, &there, &flow, BPF_ANY);
 	} else {
@@ -582,12 +697,16 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 			.protocol = seen->protocol,
 		};
 
+		reply.tag = tag4(&back);
 		failed = bpf_map_update_elem(&flows4, &back, &reply, BPF_ANY) ||
 			 bpf_map_update_elem(&flows4, &there, &flow, BPF_ANY);
 	}
+	/* Full: the half that may be there goes. */
+	if (failed)
+		forget(event);
+	event->state = failed ? MADE_OVER : 0;
 	/* The engine looks by itself, often enough: waking it would cost more than the rest of this. */
-	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-	/* Full: the engine forgets the half that may be there. */
+	__sync_lock_test_and_set(&event->sequence, number);
 	if (failed)
 		return to_engine(seen, COUNT_NO_FLOW);
 	seen->port->may_make--; /* about: two processors may count one */
@@ -653,13 +772,15 @@ int port_ingress(struct __sk_buff *skb)
 		key.src = seen.src[0];
 		key.dst = seen.dst[0];
 		key.protocol = seen.protocol;
+		seen.tag = tag4(&key);
 		flow = bpf_map_lookup_elem(&flows4, &key);
-		if (!flow && !seen.syn && !seen.ends) {
+		if (!flow && !seen.syn && !seen.fin && !seen.rst) {
 			verdict = bpf_map_lookup_elem(&drops4, &key);
 			if (verdict && ends_here(verdict, &seen, data, end))
 				return DROP;
 		}
-		if (opens(&seen) && (!flow || flow->state & (FLOW_FIN | FLOW_RST))) {
+		if (opens(&seen) && (!flow || gives_way(flow))) {
+			flow = 0;
 			struct ask4 ask = {
 				.slot = slot,
 				.src = seen.src[0],
@@ -693,13 +814,15 @@ int port_ingress(struct __sk_buff *skb)
 		words4(key.src, seen.src);
 		words4(key.dst, seen.dst);
 		key.protocol = seen.protocol;
+		seen.tag = tag6(&key);
 		flow = bpf_map_lookup_elem(&flows6, &key);
-		if (!flow && !seen.syn && !seen.ends) {
+		if (!flow && !seen.syn && !seen.fin && !seen.rst) {
 			verdict = bpf_map_lookup_elem(&drops6, &key);
 			if (verdict && ends_here(verdict, &seen, data, end))
 				return DROP;
 		}
-		if (opens(&seen) && (!flow || flow->state & (FLOW_FIN | FLOW_RST))) {
+		if (opens(&seen) && (!flow || gives_way(flow))) {
+			flow = 0;
 			struct ask6 ask = {.slot = slot, .dst_port = seen.dst_port, .protocol = seen.protocol};
 
 			words4(ask.src, seen.src);
@@ -710,7 +833,7 @@ int port_ingress(struct __sk_buff *skb)
 	if (decision)
 		return new_connection(skb, decision, &seen, numbers, data, end);
 	if (!flow)
-		return to_engine(&seen, seen.syn || seen.ends ? COUNT_CONTROL : COUNT_NO_FLOW);
+		return to_engine(&seen, seen.syn || seen.fin || seen.rst ? COUNT_CONTROL : COUNT_NO_FLOW);
 	/* One that opens a connection again on what was not seen to end is the engine's. */
 	if (seen.syn && !seen.ack)
 		return to_engine(&seen, COUNT_CONTROL);

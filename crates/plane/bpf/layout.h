@@ -27,24 +27,26 @@ struct key6 {
 	__u32 protocol;
 };
 
-/* A kept answer. The program alone writes the last four fields, the engine alone the others. */
+/* A kept answer. The program alone writes the last three fields and makes entries of its own; the engine alone does all
+ * else. */
 struct flow {
+	__u32 tag;          /* of its key; first, so that it is written first where an entry's memory is used again */
 	__u32 path;         /* its place in `paths` */
 	__u32 path_version; /* the path that stands there must be this one */
 	__u32 generation;   /* of the path's dependency cell */
 	__u32 expires;      /* milliseconds of `now`, wrapping */
 	__be16 number;      /* the port or identifier that NAT chose */
-	__u16 state;     /* FLOW_ below; 0 for one that the engine put here */
-	__u32 last_seen; /* milliseconds of `now` */
-	__u64 packets;   /* on the wire: a super-segment counts as what it stands for */
-	__u64 bytes;     /* from the Ethernet header on, a super-segment's once */
+	__u16 state;        /* FLOW_ below; 0 for one that the engine put here */
+	__u32 sequence;     /* of a made one: its number in `made` */
+	__u32 last_seen;    /* milliseconds of `now` */
+	__u64 packets;      /* on the wire: a super-segment counts as what it stands for */
+	__u64 bytes;        /* from the Ethernet header on, a super-segment's once */
 };
 
-/* Made by the program from a decision; the engine does not know it yet. */
+/* Made by the program from a decision. */
 #define FLOW_MADE 1
-/* Of a made one: what this direction has said. */
-#define FLOW_FIN 2
-#define FLOW_RST 4
+/* Of a made one: the direction that answers. */
+#define FLOW_BACK 2
 
 /* New connections in one direction, whatever their source port. */
 struct ask4 {
@@ -80,8 +82,13 @@ struct decision {
 	__u16 highest;
 };
 
-/* Tells the engine of a flow that was made. */
+/* A flow that was made, in both directions: the program and the engine agree here about who ends it. Its place is its number's
+ * low bits. The engine gives places back in order. */
 struct made {
+	__u32 sequence; /* its number, once all of it stands; before, one that belongs to another place */
+	__u32 state;    /* MADE_ below; changed in one step alone */
+	__u32 since;    /* milliseconds of `now` when it was made */
+	__u32 ended;    /* the same when a direction last said FIN */
 	__u32 v6;
 	__u32 protocol;
 	__u32 slot;
@@ -96,7 +103,21 @@ struct made {
 	__u32 path_version;
 	__u32 reply_path;
 	__u32 reply_path_version;
+	__u32 reserved[2]; /* two cache lines */
 };
+
+/* What a direction has said. */
+#define MADE_FIN 1
+#define MADE_FIN_BACK 2
+/* The program has ended it: nothing stands of it any more. */
+#define MADE_OVER 4
+/* The engine has taken it: SYN, FIN and RST are its own from now on. */
+#define MADE_TAKEN 8
+
+/* Places for made flows: a power of two. */
+#define MADE_PLACES 32768
+/* So many stay free, since processors may take one each at the same time. */
+#define MADE_SPARE 1024
 
 /* A port. */
 struct port {
@@ -110,6 +131,11 @@ struct port {
 struct clock {
 	__u32 now;   /* its milliseconds, wrapping; they stand still while there is no engine */
 	__u32 alive; /* milliseconds of the machine when it last looked, wrapping */
+	__u32 layout; /* of all these types: a later engine reads the maps only if it has the same */
+	__u32 freed; /* the first made flow whose place is not given back yet */
+	__u32 apart[12];
+	__u32 made;  /* the number of the next flow to be made; in a cache line of its own */
+	__u32 last[15];
 };
 
 /* Milliseconds after which an engine that has not looked is taken for gone. */

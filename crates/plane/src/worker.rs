@@ -46,7 +46,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(capacity: Capacity, seed: u64, fast: Option<Fast>) -> Result<Shared, PlaneError> {
+    pub(crate) fn new(capacity: Capacity, seed: u64, mut fast: Option<Fast>) -> Result<Shared, PlaneError> {
         let unix = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -55,8 +55,8 @@ impl Shared {
             since: Instant::now(),
         };
         let mut engine = Engine::new(Fabric::default(), capacity, seed, clock.start);
-        if let Some(fast) = &fast {
-            engine.watch(fast.observer()?);
+        if let Some(kernel) = fast.as_mut().and_then(Fast::kernel) {
+            engine.watch(kernel);
         }
         Ok(Shared {
             spread: fast.is_some(),
@@ -130,21 +130,8 @@ impl Core {
         }
     }
 
-    /// Learns what the kernel made, before anything is walked.
-    fn learn(&mut self) {
-        if let Some(fast) = &mut self.fast {
-            let now = self.clock.now();
-            while self.engine.may_learn()
-                && let Some(made) = fast.next_made()
-            {
-                self.engine.learn(now, made);
-            }
-        }
-    }
-
-    /// The same, and takes all of it up: before anything else but a packet is done.
+    /// Takes up all that the kernel made: before anything else but a packet is done.
     pub(crate) fn take_up_all(&mut self) {
-        self.learn();
         self.engine.take_up_all(self.clock.now());
     }
 
@@ -181,7 +168,6 @@ impl Core {
             // A thread that slept has more to go over.
             let rounds = passed.div_duration_f32(SWEEP).min(10.0) as usize;
             self.swept = Instant::now();
-            self.learn();
             if self.read.elapsed() >= READ_DROPS {
                 self.read = Instant::now();
                 self.read_drops();
@@ -380,7 +366,6 @@ impl Worker {
                 {
                     let mut core = shared.lock();
                     let now = core.clock.now();
-                    core.learn();
                     if std::mem::take(crowded) {
                         core.crowded();
                     }

@@ -13,14 +13,66 @@ use atoll_fabric::{Action, Effects, FlowView, Outcome, Slot, Verdict, walk};
 use atoll_net::packet::{Frame, parse, protocol, tcp_flags};
 
 use super::decide::answer_to;
+use super::made::{Kernel, Life, Made, Seen};
 use super::*;
 use crate::cache::{Decision, Path, PortRole};
 use crate::frames;
 use crate::world::packets::Arrived;
 use crate::world::{Choices, World, for_random_cases};
 
-/// What the kernel would say of the flows that it made.
-type SeenFlows = Arc<Mutex<HashMap<Key, Seen>>>;
+/// What a kernel would say of a flow that it made: one at a time.
+#[derive(Clone, Default)]
+struct SeenFlows(Arc<Mutex<MadeOne>>);
+
+#[derive(Default)]
+struct MadeOne {
+    packets: HashMap<Key, u64>,
+    last: Option<(Made, Life)>,
+    /// How many there were.
+    count: u32,
+}
+
+impl Kernel for SeenFlows {
+    fn seen(&self, key: &Key) -> Option<Seen> {
+        let one = self.0.lock().unwrap();
+        let packets = *one.packets.get(key)?;
+        Some(Seen {
+            packets,
+            made: Some(one.count),
+        })
+    }
+
+    fn next(&self) -> u32 {
+        self.0.lock().unwrap().count + 1
+    }
+
+    fn life(&self, sequence: u32) -> Option<Life> {
+        let one = self.0.lock().unwrap();
+        one.last.filter(|_| sequence == one.count).map(|(_, life)| life)
+    }
+
+    fn made(&self, sequence: u32) -> Option<Made> {
+        let one = self.0.lock().unwrap();
+        one.last.filter(|_| sequence == one.count).map(|(made, _)| made)
+    }
+
+    fn take(&self, _: u32) -> Life {
+        let mut one = self.0.lock().unwrap();
+        let (_, life) = one.last.as_mut().unwrap();
+        let was = *life;
+        life.over = true;
+        was
+    }
+
+    fn give_back(&self, first: u32) {
+        let mut one = self.0.lock().unwrap();
+        if first > one.count {
+            (one.last, one.packets) = (None, HashMap::new());
+        }
+    }
+
+    fn forget(&self, _: &[Key]) {}
+}
 
 /// A region with an engine that forwards for all of it.
 struct Host {
@@ -34,8 +86,7 @@ impl Host {
         let mut engine = Engine::new(world.fabric(128), Capacity::SMALL, 5, now);
         let seen = SeenFlows::default();
         if kernel {
-            let seen = Arc::clone(&seen);
-            engine.watch(Box::new(move |key| seen.lock().unwrap().get(key).copied()));
+            engine.watch(Box::new(seen.clone()));
         }
         engine.port_up(1, frames::INTERNET).unwrap();
         for (n, eni) in world.instance_enis().into_iter().enumerate() {
@@ -349,18 +400,13 @@ fn life(tcp: bool, choices: &mut Choices) -> Vec<(bool, u8)> {
     for _ in 0..choices.below(4) {
         packets.extend([(false, ACK), (true, ACK)]);
     }
-    match choices.below(6) {
+    // What says RST is ended by the kernel and never taken up.
+    match choices.below(4) {
         _ if !tcp => {}
-        0 => packets.push((true, tcp_flags::RST)),
-        1 => packets.push((false, tcp_flags::RST)),
         2 => packets.extend([(true, tcp_flags::FIN | ACK), (false, tcp_flags::FIN | ACK)]),
-        3 => packets.push((false, tcp_flags::FIN | ACK)),
-        4 => packets.push((true, tcp_flags::FIN | ACK)),
+        1 => packets.push((false, tcp_flags::FIN | ACK)),
+        3 => packets.push((true, tcp_flags::FIN | ACK)),
         _ => {}
-    }
-    if tcp && choices.chance(15) {
-        // Nobody listens.
-        return vec![(true, tcp_flags::SYN), (false, tcp_flags::RST | ACK)];
     }
     let most = packets.len();
     packets.truncate(most - choices.below(most));
@@ -401,7 +447,7 @@ fn made_or_seen(
         return Ok(false);
     }
     let tcp = syn.protocol == protocol::TCP;
-    let (mut near, mut far) = (Seen::default(), Seen::default());
+    let (mut near, mut far) = ((0, false), (0, false));
     let mut answer: Option<Packet> = None;
     for (from_client, flags) in life(tcp, choices) {
         let (base, count) = match (from_client, answer) {
@@ -417,9 +463,8 @@ fn made_or_seen(
         if answer.is_none() {
             answer = Some(answer_to(&got, to));
         }
-        count.packets += 1;
-        count.fin |= tcp && flags & tcp_flags::FIN != 0;
-        count.rst |= tcp && flags & tcp_flags::RST != 0;
+        count.0 += 1;
+        count.1 |= tcp && flags & tcp_flags::FIN != 0;
     }
     let answer = answer.unwrap();
     let Some(back) = made.key(&answer) else {
@@ -434,8 +479,18 @@ fn made_or_seen(
         there_path: path(decision.there.0),
         back_path: path(decision.back.0),
     };
-    made.seen.lock().unwrap().extend([(key, near), (back, far)]);
-    made.engine.learn(now, flow);
+    {
+        let mut one = made.seen.0.lock().unwrap();
+        one.count += 1;
+        one.packets = HashMap::from_iter([(key, near.0), (back, far.0)]);
+        let life = Life {
+            since: now.0 as u32,
+            fin: (near.1, far.1),
+            ..Life::default()
+        };
+        one.last = Some((flow, life));
+    }
+    prop_assert!(made.engine.has_fresh());
     made.engine.take_up_all(now);
     prop_assert!(!made.engine.has_fresh());
     for packet in [&syn, &answer] {

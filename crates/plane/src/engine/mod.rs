@@ -2,11 +2,13 @@
 //!
 //! No sockets and no clock here: frames, time and changes are given, what is to be sent is left in an
 //! [`Outbox`]. `forward.rs` is the way of a kept answer, `walk.rs` that of a packet which has none, `neighbour.rs`
-//! answers ARP and neighbour discovery, `fragment.rs` brings the pieces of a packet together with what their first one says.
+//! answers ARP and neighbour discovery, `fragment.rs` brings the pieces of a packet together with what their first one says,
+//! `decide.rs` and `made.rs` are about what the kernel does by itself.
 
 mod decide;
 mod forward;
 mod fragment;
+mod made;
 mod misses;
 mod neighbour;
 mod walk;
@@ -27,8 +29,9 @@ use crate::journal::{Journal, prolonged};
 use crate::port::{Attachment, Ports, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
-use decide::{Budget, Fresh};
-pub(crate) use decide::{Made, Observer, Seen};
+use decide::Budget;
+use made::Fresh;
+pub(crate) use made::{Kernel, Life, Made, Seen, Way};
 pub(crate) use misses::Allowance;
 use misses::Misses;
 use walk::AnswerBudget;
@@ -126,7 +129,7 @@ pub struct Engine {
     /// Where the state of flows is written down, if it is.
     journal: Option<Journal>,
     /// Asks the kernel about a flow, where it takes part.
-    kernel: Option<Observer>,
+    kernel: Option<Box<dyn Kernel>>,
     fresh: Fresh,
     budget: Budget,
     /// When decisions may be looked through again.
@@ -261,7 +264,7 @@ impl Engine {
     }
 
     /// The kernel takes part: has what changes kept for [`Engine::take_changes`], and decides for new connections.
-    pub(crate) fn watch(&mut self, kernel: Observer) {
+    pub(crate) fn watch(&mut self, kernel: Box<dyn Kernel>) {
         self.kernel = Some(kernel);
         self.cache.watch();
         self.cells.watch();

@@ -3,14 +3,14 @@
 //! A verdict is given to the kernel at its first use, not when it is made: a scan makes many that are never used. What
 //! the kernel dropped by it is read back here, so that it is told with the drop that it repeats.
 
-use aya::maps::{HashMap, MapData, MapError};
 use hashbrown::HashMap as Map;
 
 use atoll_fabric::{Drop, Packet};
 use atoll_model::Timestamp;
 
-use super::layout::{Key4, Key6, Verdict};
-use super::{FastError, KernelKey};
+use super::FastError;
+use super::layout::Verdict;
+use super::tables::Verdicts;
 use crate::cache::Key;
 use crate::drops::KeptDrop;
 
@@ -21,8 +21,7 @@ pub(super) const PLACES: u32 = 16_384;
 
 /// The kernel's copy of drop verdicts.
 pub(super) struct Drops {
-    v4: HashMap<MapData, Key4, Verdict>,
-    v6: HashMap<MapData, Key6, Verdict>,
+    verdicts: Verdicts,
     given: Map<Key, Given>,
 }
 
@@ -40,8 +39,7 @@ impl Drops {
         mut take: impl FnMut(&'static str) -> Result<aya::maps::Map, FastError>,
     ) -> Result<Drops, FastError> {
         Ok(Drops {
-            v4: HashMap::try_from(take("drops4")?)?,
-            v6: HashMap::try_from(take("drops6")?)?,
+            verdicts: Verdicts::new(take("drops4")?, take("drops6")?)?,
             given: Map::new(),
         })
     }
@@ -67,12 +65,8 @@ impl Drops {
             reserved: [0; 3],
             packets: 0,
         };
-        let put = match KernelKey::from(&kept.key) {
-            KernelKey::V4(key) => self.v4.insert(key, verdict, 0),
-            KernelKey::V6(key) => self.v6.insert(key, verdict, 0),
-        };
         // Refused, the engine goes on dropping by it.
-        if put.is_ok() {
+        if self.verdicts.put(&kept.key, verdict) {
             let given = Given {
                 packet: kept.packet,
                 drop: kept.drop,
@@ -100,7 +94,7 @@ impl Drops {
             }
         }
         for (key, given) in &mut self.given {
-            if let Ok(packets) = counted(&self.v4, &self.v6, key) {
+            if let Some(Verdict { packets, .. }) = self.verdicts.get(&*key) {
                 let more = packets.saturating_sub(given.told);
                 if more > 0 {
                     given.told = packets;
@@ -111,27 +105,15 @@ impl Drops {
     }
 
     fn end(&mut self, key: &Key, given: Given, tell: &mut impl FnMut(&Packet, &Drop, u64)) {
-        let packets = counted(&self.v4, &self.v6, key).unwrap_or(given.told);
+        let packets = self
+            .verdicts
+            .get(key)
+            .map_or(given.told, |verdict| verdict.packets);
         let more = packets.saturating_sub(given.told);
         if more > 0 {
             tell(&given.packet, &given.drop, more);
         }
         // It may have been evicted.
-        let _ = match KernelKey::from(key) {
-            KernelKey::V4(key) => self.v4.remove(&key),
-            KernelKey::V6(key) => self.v6.remove(&key),
-        };
+        self.verdicts.remove(key);
     }
-}
-
-fn counted(
-    v4: &HashMap<MapData, Key4, Verdict>,
-    v6: &HashMap<MapData, Key6, Verdict>,
-    key: &Key,
-) -> Result<u64, MapError> {
-    let verdict = match KernelKey::from(key) {
-        KernelKey::V4(key) => v4.get(&key, 0)?,
-        KernelKey::V6(key) => v6.get(&key, 0)?,
-    };
-    Ok(verdict.packets)
 }

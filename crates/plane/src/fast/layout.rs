@@ -27,21 +27,21 @@ pub(crate) struct Key6 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Flow {
+    pub tag: u32,
     pub path: u32,
     pub path_version: u32,
     pub generation: u32,
     pub expires: u32,
     pub number: u16,
     pub state: u16,
+    pub sequence: u32,
     pub last_seen: u32,
     pub packets: u64,
     pub bytes: u64,
 }
 
-/// Of a made flow's direction: it has said FIN.
-pub(crate) const FIN: u16 = 2;
-/// The same: RST.
-pub(crate) const RST: u16 = 4;
+/// Of a flow: the program made it from a decision.
+pub(crate) const MADE: u16 = 1;
 
 /// New IPv4 connections in one direction, whatever their source port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,10 +84,14 @@ pub(crate) struct Decision {
     pub highest: u16,
 }
 
-/// A flow that the program made.
+/// A flow that the program made, in both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Made {
+    pub sequence: u32,
+    pub state: u32,
+    pub since: u32,
+    pub ended: u32,
     pub v6: u32,
     pub protocol: u32,
     pub slot: u32,
@@ -102,7 +106,19 @@ pub(crate) struct Made {
     pub path_version: u32,
     pub reply_path: u32,
     pub reply_path_version: u32,
+    pub reserved: [u32; 2],
 }
+
+/// Of a made flow: what opened it has said FIN.
+pub(crate) const MADE_FIN: u32 = 1;
+/// The same of what answers.
+pub(crate) const MADE_FIN_BACK: u32 = 2;
+/// The program has ended it.
+pub(crate) const MADE_OVER: u32 = 4;
+/// The engine has taken it.
+pub(crate) const MADE_TAKEN: u32 = 8;
+/// Places for made flows.
+pub(crate) const MADE_PLACES: u32 = 32_768;
 
 /// A port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +136,11 @@ pub(crate) struct Port {
 pub(crate) struct Clock {
     pub now: u32,
     pub alive: u32,
+    pub layout: u32,
+    pub freed: u32,
+    pub apart: [u32; 12],
+    pub made: u32,
+    pub last: [u32; 15],
 }
 
 /// A verdict about a flow's packets: they are dropped.
@@ -170,74 +191,62 @@ pub(crate) struct Path {
 
 include!(concat!(env!("OUT_DIR"), "/layout_assert.rs"));
 
-/// What the program counts, in the order of `enum count`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KernelCounters {
-    /// Packets delivered to ports of this host, a super-segment counting as what it stands for.
-    pub delivered: u64,
-    /// Packets that left towards the internet.
-    pub exited: u64,
-    /// The bytes of both.
-    pub bytes: u64,
-    /// Connections whose flows the kernel made by a decision.
-    pub made: u64,
-    /// Packets left to the engine because no answer is kept for their flow.
-    pub no_flow: u64,
-    /// The same, because the kept answer does not hold any more.
-    pub stale: u64,
-    /// The same: SYN, FIN, RST, ICMP errors, neighbour discovery.
-    pub control: u64,
-    /// The same: fragments, options, extension headers, tags, lengths or sums that do not agree.
-    pub odd: u64,
-    /// The same, because they are longer than their path takes.
-    pub too_big: u64,
-    /// The same, because their hop limit ends.
-    pub hop_limit: u64,
-    /// The same, because their MAC addresses are not the flow's.
-    pub mac: u64,
-    /// Packets dropped by a verdict that the engine had kept.
-    pub dropped: u64,
-    /// Packets that were the engine's and were dropped, since their port had sent it too many.
-    pub misses_refused: u64,
-    /// Flows and ports that the kernel did not take.
-    pub refused: u64,
+/// Words of the clock beside the first.
+pub(crate) const ALIVE: usize = 1;
+/// The same.
+pub(crate) const LAYOUT_OF: usize = 2;
+/// The same.
+pub(crate) const FREED: usize = 3;
+/// The same.
+pub(crate) const NEXT_MADE: usize = 16;
+
+/// Lists what the program counts, in the order of `enum count`.
+macro_rules! kernel_counters {
+    ($($(#[$about:meta])* $name:ident,)+) => {
+        /// What the program counts.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct KernelCounters {
+            $($(#[$about])* pub $name: u64,)+
+            /// Flows and ports that the kernel did not take.
+            pub refused: u64,
+        }
+
+        /// Kinds of counts.
+        pub(crate) const COUNTS: usize = [$(stringify!($name)),+].len();
+
+        impl From<[u64; COUNTS]> for KernelCounters {
+            fn from([$($name),+]: [u64; COUNTS]) -> KernelCounters {
+                KernelCounters { $($name,)+ refused: 0 }
+            }
+        }
+    };
 }
 
-/// Kinds of counts.
-pub(crate) const COUNTS: usize = 13;
-
-impl From<[u64; COUNTS]> for KernelCounters {
-    fn from(counts: [u64; COUNTS]) -> KernelCounters {
-        let [
-            delivered,
-            exited,
-            bytes,
-            made,
-            no_flow,
-            stale,
-            control,
-            odd,
-            too_big,
-            hop_limit,
-            mac,
-            dropped,
-            misses_refused,
-        ] = counts;
-        KernelCounters {
-            delivered,
-            exited,
-            bytes,
-            made,
-            no_flow,
-            stale,
-            control,
-            odd,
-            too_big,
-            hop_limit,
-            mac,
-            dropped,
-            misses_refused,
-            refused: 0,
-        }
-    }
+kernel_counters! {
+    /// Packets delivered to ports of this host, a super-segment counting as what it stands for.
+    delivered,
+    /// Packets that left towards the internet.
+    exited,
+    /// The bytes of both.
+    bytes,
+    /// Connections whose flows the kernel made by a decision.
+    made,
+    /// Packets left to the engine because no answer is kept for their flow.
+    no_flow,
+    /// The same, because the kept answer does not hold any more.
+    stale,
+    /// The same: SYN, FIN, RST, ICMP errors, neighbour discovery.
+    control,
+    /// The same: fragments, options, extension headers, tags, lengths or sums that do not agree.
+    odd,
+    /// The same, because they are longer than their path takes.
+    too_big,
+    /// The same, because their hop limit ends.
+    hop_limit,
+    /// The same, because their MAC addresses are not the flow's.
+    mac,
+    /// Packets dropped by a verdict that the engine had kept.
+    dropped,
+    /// Packets that were the engine's and were dropped, since their port had sent it too many.
+    misses_refused,
 }

@@ -10,6 +10,8 @@
 
 mod drops;
 pub(crate) mod layout;
+mod made;
+mod tables;
 mod words;
 
 use std::collections::VecDeque;
@@ -19,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 
-use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{EbpfError, EbpfLoader};
 use hashbrown::HashMap as Map;
@@ -30,13 +32,15 @@ use atoll_model::Timestamp;
 
 use crate::cache::{Decision, FlowCache, Found, Key};
 use crate::drops::KeptDrop;
-use crate::engine::{Allowance, Made, Observer, Seen};
+use crate::engine::{Allowance, Kernel};
 use crate::port::PortSlot;
-use crate::sys::bpf::{SharedArray, attach_tcx, read_made};
+use crate::sys::bpf::{SharedArray, attach_tcx};
 use drops::Drops;
+use layout::Flow;
 pub use layout::KernelCounters;
-use layout::{Ask4, Ask6, Flow, Key4, Key6};
-use words::{KernelAsk, KernelKey, kernels, key_of};
+use made::MadeFlows;
+use tables::{Decisions, Flows};
+use words::{KernelKey, kernels};
 
 /// The program, compiled by the build.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fast.bpf.o"));
@@ -72,8 +76,6 @@ impl FastCapacity {
     };
 }
 
-/// The ring in which the program tells of flows that it made: some 37,000 of them.
-const MADE_BYTES: u32 = 4 << 20;
 /// Flows that the packets of one port may make before the engine has looked again, which it does every 10 ms, or
 /// 100 ms when nothing else is to be done. More come up and are walked.
 const MADE_A_PORT: u32 = 8192;
@@ -147,18 +149,15 @@ impl Waiting {
 /// The program with its maps.
 pub(crate) struct Fast {
     program: ProgramFd,
-    flows4_fd: OwnedFd,
-    flows6_fd: OwnedFd,
-    flows4: HashMap<MapData, Key4, Flow>,
-    flows6: HashMap<MapData, Key6, Flow>,
+    flows: Flows,
     paths: SharedArray,
     cells: SharedArray,
     now: SharedArray,
     ports: SharedArray,
-    decisions4: HashMap<MapData, Ask4, layout::Decision>,
-    decisions6: HashMap<MapData, Ask6, layout::Decision>,
+    decisions: Decisions,
     drops: Drops,
-    made: RingBuf<MapData>,
+    /// The engine's way to what the program makes, until the engine has it.
+    kernel: Option<MadeFlows>,
     counts: PerCpuArray<MapData, [u64; layout::COUNTS]>,
     links: Map<u32, OwnedFd>,
     /// Packets that were refused for a port's sake, as they were last read.
@@ -184,7 +183,6 @@ impl Fast {
             .map_max_entries("decisions6", crate::cache::MOST_DECISIONS as u32)
             .map_max_entries("drops4", drops::PLACES)
             .map_max_entries("drops6", drops::PLACES)
-            .map_max_entries("made", MADE_BYTES)
             .load(PROGRAM)?;
         let program: &mut SchedClassifier = ebpf
             .program_mut("port_ingress")
@@ -201,22 +199,38 @@ impl Fast {
         };
         let paths = shared("paths", capacity.paths, size_of::<layout::Path>())?;
         let cells = shared("cells", capacity.cells, size_of::<u32>())?;
-        let now = shared("now", 1, size_of::<layout::Clock>())?;
         let ports = shared("ports", INTERFACES, size_of::<layout::Port>())?;
-        let (flows4, flows6) = (take("flows4")?, take("flows6")?);
+        let made = shared("made", layout::MADE_PLACES, size_of::<layout::Made>())?;
+        let (now, clock) = match take("now")? {
+            aya::maps::Map::Array(map) => {
+                let map = map.fd().as_fd();
+                let new = || SharedArray::new(map, 1, size_of::<layout::Clock>()).map_err(FastError::Share);
+                (new()?, new()?)
+            }
+            _ => return Err(FastError::Missing("now")),
+        };
+        // A place's first flow has another number than nothing has.
+        for (nth, word) in [
+            (layout::LAYOUT_OF, layout::LAYOUT),
+            (layout::FREED, 1),
+            (layout::NEXT_MADE, 1),
+        ] {
+            now.set_nth_word(0, nth, word);
+        }
+        let flows = Flows::new(take("flows4")?, take("flows6")?)?;
         Ok(Fast {
             paths,
             cells,
             now,
-            flows4_fd: descriptor(&flows4)?,
-            flows6_fd: descriptor(&flows6)?,
-            flows4: HashMap::try_from(flows4)?,
-            flows6: HashMap::try_from(flows6)?,
+            kernel: Some(MadeFlows {
+                flows: flows.again()?,
+                made,
+                clock,
+            }),
+            flows,
             ports,
-            decisions4: HashMap::try_from(take("decisions4")?)?,
-            decisions6: HashMap::try_from(take("decisions6")?)?,
+            decisions: Decisions::new(take("decisions4")?, take("decisions6")?)?,
             drops: Drops::new(&mut take)?,
-            made: RingBuf::try_from(take("made")?)?,
             counts: PerCpuArray::try_from(take("counts")?)?,
             program,
             links: Map::new(),
@@ -242,7 +256,7 @@ impl Fast {
         waiting: &mut Waiting,
         mut tell: impl FnMut(&Packet, &Drop, u64),
     ) {
-        self.now.set_nth_word(0, 1, machine_millis());
+        self.now.set_nth_word(0, layout::ALIVE, machine_millis());
         self.now.set_word(0, now);
         for cell in changes.cells.drain(..) {
             self.cells.set_word(cell.0 as usize, cells.generation(cell));
@@ -258,13 +272,13 @@ impl Fast {
         for key in changes.keys.drain(..) {
             match cache.peek(&key) {
                 Some(_) => waiting.queue.push_back((Wait::Flow(key), waiting.round)),
-                None => self.remove(&key),
+                None => self.flows.remove(&key),
             }
         }
         for ask in changes.decisions.drain(..) {
             match cache.decision(&ask) {
                 Some(_) => waiting.queue.push_back((Wait::Decision(ask), waiting.round)),
-                None => self.remove_decision(&ask),
+                None => self.decisions.remove(&ask),
             }
         }
         for kept in changes.drops.drain(..) {
@@ -290,11 +304,11 @@ impl Fast {
             match wait {
                 Wait::Flow(key) => match cache.peek(&key) {
                     Some(found) => self.put(&key, &found, cache),
-                    None => self.remove(&key),
+                    None => self.flows.remove(&key),
                 },
                 Wait::Decision(ask) => match cache.decision(&ask) {
                     Some(decision) => self.put_decision(&ask, decision, cache),
-                    None => self.remove_decision(&ask),
+                    None => self.decisions.remove(&ask),
                 },
             }
         }
@@ -323,45 +337,7 @@ impl Fast {
             lowest: *decision.ports.start(),
             highest: *decision.ports.end(),
         };
-        let put = match KernelAsk::from(ask) {
-            KernelAsk::V4(ask) => self.decisions4.insert(ask, decision, 0),
-            KernelAsk::V6(ask) => self.decisions6.insert(ask, decision, 0),
-        };
-        self.refused += u64::from(put.is_err());
-    }
-
-    fn remove_decision(&mut self, ask: &Key) {
-        // It need not have been there.
-        let _ = match KernelAsk::from(ask) {
-            KernelAsk::V4(ask) => self.decisions4.remove(&ask),
-            KernelAsk::V6(ask) => self.decisions6.remove(&ask),
-        };
-    }
-
-    /// The next flow that the program has made and nobody has heard of.
-    pub(crate) fn next_made(&mut self) -> Option<Made> {
-        let event = self.made.next()?;
-        let made = read_made(&event)?;
-        Some(Made {
-            there: key_of(
-                made.v6,
-                made.protocol,
-                made.slot,
-                made.numbers,
-                made.src,
-                made.dst,
-            ),
-            back: key_of(
-                made.v6,
-                made.protocol,
-                made.reply_slot,
-                made.reply_numbers,
-                made.reply_src,
-                made.reply_dst,
-            ),
-            there_path: (made.path, made.path_version),
-            back_path: (made.reply_path, made.reply_path_version),
-        })
+        self.refused += u64::from(!self.decisions.put(ask, decision));
     }
 
     /// Lets each port's packets make flows again.
@@ -414,26 +390,13 @@ impl Fast {
     /// Says that there is no engine any more: no flows are made that it would have to hear of.
     pub(crate) fn leave(&self) {
         self.now
-            .set_nth_word(0, 1, machine_millis().wrapping_sub(layout::GONE));
+            .set_nth_word(0, layout::ALIVE, machine_millis().wrapping_sub(layout::GONE));
     }
 
-    /// Asks the program about a flow, without this.
-    pub(crate) fn observer(&self) -> Result<Observer, FastError> {
-        let (flows4, flows6) = (again(&self.flows4_fd)?, again(&self.flows6_fd)?);
-        let flows4: HashMap<MapData, Key4, Flow> = HashMap::try_from(flows4)?;
-        let flows6: HashMap<MapData, Key6, Flow> = HashMap::try_from(flows6)?;
-        Ok(Box::new(move |key| {
-            let flow = match KernelKey::from(key) {
-                KernelKey::V4(key) => flows4.get(&key, 0),
-                KernelKey::V6(key) => flows6.get(&key, 0),
-            };
-            flow.ok().map(|flow| Seen {
-                packets: flow.packets,
-                fin: flow.state & layout::FIN != 0,
-                rst: flow.state & layout::RST != 0,
-                last: flow.last_seen,
-            })
-        }))
+    /// The engine's way to what the program makes. There is one.
+    pub(crate) fn kernel(&mut self) -> Option<Box<dyn Kernel>> {
+        let kernel = self.kernel.take()?;
+        Some(Box::new(kernel))
     }
 
     fn port(&mut self, ifindex: u32, slot: Option<PortSlot>) {
@@ -480,9 +443,10 @@ impl Fast {
 
     fn put(&mut self, key: &Key, found: &Found, cache: &FlowCache) {
         let (Some(_), version) = cache.path(found.path) else {
-            return self.remove(key);
+            return self.flows.remove(key);
         };
         let mut flow = Flow {
+            tag: KernelKey::from(key).tag(),
             path: found.path,
             path_version: version,
             generation: found.generation,
@@ -490,40 +454,17 @@ impl Fast {
             number: found.number.to_be(),
             ..Flow::default()
         };
-        let counted = |old: Option<Flow>, flow: &mut Flow| {
-            if let Some(old) = old {
-                (flow.packets, flow.bytes, flow.last_seen) = (old.packets, old.bytes, old.last_seen);
-            }
-        };
-        let put = match KernelKey::from(key) {
-            KernelKey::V4(key) => {
-                counted(self.flows4.get(&key, 0).ok(), &mut flow);
-                self.flows4.insert(key, flow, 0)
-            }
-            KernelKey::V6(key) => {
-                counted(self.flows6.get(&key, 0).ok(), &mut flow);
-                self.flows6.insert(key, flow, 0)
-            }
-        };
+        if let Some(old) = self.flows.get(key) {
+            (flow.packets, flow.bytes, flow.last_seen) = (old.packets, old.bytes, old.last_seen);
+        }
         // Full: the flow stays with the engine.
-        self.refused += u64::from(put.is_err());
-    }
-
-    fn remove(&mut self, key: &Key) {
-        // It need not have been there.
-        let _ = match KernelKey::from(key) {
-            KernelKey::V4(key) => self.flows4.remove(&key),
-            KernelKey::V6(key) => self.flows6.remove(&key),
-        };
+        self.refused += u64::from(!self.flows.put(key, flow));
     }
 
     /// What the kernel knows of a flow: packets, bytes and when it was last seen.
     pub(crate) fn counted(&self, key: &Key) -> Option<(u64, u64, u32)> {
-        let flow = match KernelKey::from(key) {
-            KernelKey::V4(key) => self.flows4.get(&key, 0),
-            KernelKey::V6(key) => self.flows6.get(&key, 0),
-        };
-        flow.ok().map(|flow| (flow.packets, flow.bytes, flow.last_seen))
+        let flow = self.flows.get(key)?;
+        Some((flow.packets, flow.bytes, flow.last_seen))
     }
 
     /// What the program has counted.
@@ -573,20 +514,6 @@ pub fn permitted() -> Result<(), FastError> {
 /// Whether the kernel lets this process make a map of a kind that it never lets ordinary users make.
 fn may_load() -> bool {
     aya::sys::is_map_supported(aya::maps::MapType::LruHash).unwrap_or(false)
-}
-
-/// A hash map's descriptor.
-fn descriptor(map: &aya::maps::Map) -> Result<OwnedFd, FastError> {
-    match map {
-        aya::maps::Map::HashMap(map) => map.fd().as_fd().try_clone_to_owned().map_err(FastError::Share),
-        _ => Err(FastError::Missing("hash map of flows")),
-    }
-}
-
-/// Another handle to a map.
-fn again(map: &OwnedFd) -> Result<aya::maps::Map, FastError> {
-    let map = map.try_clone().map_err(FastError::Share)?;
-    Ok(aya::maps::Map::HashMap(MapData::from_fd(map)?))
 }
 
 #[cfg(test)]

@@ -2,13 +2,29 @@
 
 use std::net::IpAddr;
 
-use super::layout::{self, Ask4, Ask6, Key4, Key6};
+use super::layout::{self, Ask4, Ask6, Key4, Key6, Made};
 use crate::cache::{Key, PortRole};
 
+/// Something of IPv4, or its like of IPv6.
+pub(super) enum Either<A, B> {
+    V4(A),
+    V6(B),
+}
+
 /// A flow, as the program knows it.
-pub(super) enum KernelKey {
-    V4(Key4),
-    V6(Key6),
+pub(super) type KernelKey = Either<Key4, Key6>;
+
+impl KernelKey {
+    /// What the flow's entry says of its key.
+    pub(super) fn tag(&self) -> u32 {
+        match self {
+            Either::V4(key) => key.slot ^ key.numbers ^ key.src ^ key.dst ^ key.protocol,
+            Either::V6(key) => {
+                let addresses = key.src.iter().chain(&key.dst).fold(0, |all, word| all ^ word);
+                key.slot ^ key.numbers ^ addresses ^ key.protocol
+            }
+        }
+    }
 }
 
 impl From<&Key> for KernelKey {
@@ -37,10 +53,7 @@ impl From<&Key> for KernelKey {
 }
 
 /// What a decision is about, as the program knows it.
-pub(super) enum KernelAsk {
-    V4(Ask4),
-    V6(Ask6),
-}
+pub(super) type KernelAsk = Either<Ask4, Ask6>;
 
 impl From<&Key> for KernelAsk {
     fn from(key: &Key) -> KernelAsk {
@@ -65,8 +78,24 @@ impl From<&Key> for KernelAsk {
     }
 }
 
+/// Both directions of a made flow: what opened it, and what answers.
+pub(super) fn keys_of(made: &Made) -> (Key, Key) {
+    let (v6, protocol) = (made.v6, made.protocol);
+    (
+        key_of(v6, protocol, made.slot, made.numbers, made.src, made.dst),
+        key_of(
+            v6,
+            protocol,
+            made.reply_slot,
+            made.reply_numbers,
+            made.reply_src,
+            made.reply_dst,
+        ),
+    )
+}
+
 /// A key as the program writes it.
-pub(super) fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [u32; 4]) -> Key {
+fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [u32; 4]) -> Key {
     let mut words = [0; 10];
     (words[0], words[1]) = (slot, u32::from_be(numbers));
     if v6 == 0 {

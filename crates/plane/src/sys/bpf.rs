@@ -83,6 +83,23 @@ impl SharedArray {
         }
     }
 
+    /// Reads a value, which the program may be writing to.
+    pub(crate) fn read<V: aya::Pod>(&self, at: usize) -> Option<V> {
+        if at >= self.length || size_of::<V>() > self.stride || align_of::<V>() > 8 {
+            return None;
+        }
+        // SAFETY: the value's whole place lies inside the mapping, aligned to 8, and any bytes are a value.
+        unsafe {
+            Some(
+                self.start
+                    .as_ptr()
+                    .add(at * self.stride)
+                    .cast::<V>()
+                    .read_volatile(),
+            )
+        }
+    }
+
     /// Writes a path so that a program that reads meanwhile notices: its version is 0 until all of it stands.
     pub(crate) fn set_path(&self, at: usize, path: &Path) -> bool {
         debug_assert_eq!(self.stride, size_of::<Path>().next_multiple_of(8));
@@ -158,6 +175,49 @@ pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<Ow
     }
 }
 
+const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
+
+/// Deletes keys of a hash map; those that are not there are passed over.
+pub(crate) fn delete_batch<K: aya::Pod>(map: BorrowedFd<'_>, mut keys: &[K]) {
+    /// `union bpf_attr` as `BPF_MAP_DELETE_BATCH` reads it.
+    #[repr(C)]
+    struct Attributes {
+        batches: [u64; 2],
+        keys: u64,
+        values: u64,
+        count: u32,
+        map: u32,
+        elem_flags: u64,
+        flags: u64,
+    }
+    while !keys.is_empty() {
+        let mut attributes = Attributes {
+            batches: [0; 2],
+            keys: keys.as_ptr() as u64,
+            values: 0,
+            count: keys.len() as u32,
+            map: map.as_raw_fd() as u32,
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the kernel reads `count` keys of the map's key size, which `K` has, and writes `count`.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_MAP_DELETE_BATCH,
+                &raw mut attributes,
+                size_of::<Attributes>(),
+            )
+        };
+        if done == 0 {
+            return;
+        }
+        // It stopped at one that is not there, after `count` others.
+        let at = (attributes.count as usize).min(keys.len() - 1) + 1;
+        keys = &keys[at..];
+    }
+}
+
 // SAFETY: each is a C structure without padding (`bpf/layout.txt`), and any bytes are a value of it.
 unsafe impl aya::Pod for Key4 {}
 // SAFETY: as above.
@@ -172,10 +232,5 @@ unsafe impl aya::Pod for Ask6 {}
 unsafe impl aya::Pod for Decision {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Verdict {}
-
-/// Reads what the program says of a flow that it made.
-pub(crate) fn read_made(bytes: &[u8]) -> Option<Made> {
-    let bytes = bytes.first_chunk::<{ size_of::<Made>() }>()?;
-    // SAFETY: as many bytes as a value has, and any bytes are one; they need not be aligned.
-    Some(unsafe { bytes.as_ptr().cast::<Made>().read_unaligned() })
-}
+// SAFETY: as above.
+unsafe impl aya::Pod for Made {}

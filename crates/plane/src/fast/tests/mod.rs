@@ -2,6 +2,7 @@
 
 mod bytes;
 mod differential;
+mod made;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -108,9 +109,9 @@ impl Twin {
             }
             engine
         };
-        let fast = Fast::load(FastCapacity::SMALL).unwrap();
+        let mut fast = Fast::load(FastCapacity::SMALL).unwrap();
         let mut kernel = Engine::new(fabric(), Capacity::SMALL, 5, now);
-        kernel.watch(fast.observer().unwrap());
+        kernel.watch(fast.kernel().unwrap());
         for (ifindex, attachment) in ports {
             kernel.port_up(*ifindex, *attachment).unwrap();
         }
@@ -126,14 +127,6 @@ impl Twin {
         twin.follow();
         assert_eq!(twin.fast.counters().refused, 0);
         twin
-    }
-
-    fn learn(&mut self) {
-        while self.kernel.may_learn()
-            && let Some(made) = self.fast.next_made()
-        {
-            self.kernel.learn(self.now, made);
-        }
     }
 
     /// Carries over to the kernel what changed.
@@ -155,14 +148,12 @@ impl Twin {
     /// Lets time pass.
     fn pass(&mut self, millis: u64) {
         self.now = self.now.plus_millis(millis);
-        self.learn();
         self.kernel.sweep(self.now, 10_000);
         self.plain.sweep(self.now, 10_000);
         self.follow();
     }
 
     fn apply(&mut self, delta: &atoll_model::Delta) {
-        self.learn();
         self.kernel.take_up_all(self.now);
         self.kernel.apply(delta);
         self.plain.apply(delta);
@@ -212,7 +203,6 @@ impl Twin {
             prop_assert_eq!(run.verdict, TO_ENGINE);
             prop_assert_eq!(&run.data[..], frame, "what is left to the engine is as it was");
         }
-        self.learn();
         let out = through(&mut self.kernel, self.now, ifindex, data);
         self.follow();
         prop_assert_eq!(&out, &plain, "of {:02x?}", frame);

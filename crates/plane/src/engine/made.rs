@@ -1,0 +1,307 @@
+//! Flows that the kernel made by decisions, and what the engine does about them.
+//!
+//! What lives a tenth of a second is taken up: its packets are walked as if they had come up, and so tracked. Most
+//! short connections are over before, and cost the engine nothing. Until then the engine does not know them, so whatever
+//! needs to know takes them up first: a change of configuration, and a packet that belongs to one or speaks about one.
+//!
+//! Flows have numbers, counted up and wrapping. The kernel ends those that say RST itself; those that have said FIN both ways end
+//! here, when their last packets had time to come.
+
+use atoll_fabric::{L4, Packet};
+use atoll_model::Timestamp;
+use atoll_net::Mac;
+use atoll_net::packet::{protocol, tcp_flags};
+
+use super::{Engine, Ip};
+use crate::cache::Key;
+use crate::port::Attachment;
+
+/// A flow that the kernel made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    /// What opened it.
+    pub there: Key,
+    /// What answers.
+    pub back: Key,
+    /// Number and version of the path there.
+    pub there_path: (u32, u32),
+    /// The same of the path back.
+    pub back_path: (u32, u32),
+}
+
+/// What the kernel has counted of a flow's direction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Packets.
+    pub packets: u64,
+    /// The number of the flow, if the kernel made it.
+    pub made: Option<u32>,
+}
+
+/// What became of a made flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Life {
+    /// When it was made, in milliseconds, wrapping.
+    pub since: u32,
+    /// Whether FIN was said, there and back.
+    pub fin: (bool, bool),
+    /// When it was said last.
+    pub fin_at: u32,
+    /// Whether it is no made flow any more: the kernel has ended it, or the engine has taken it.
+    pub over: bool,
+}
+
+impl Life {
+    fn ended(&self) -> bool {
+        self.fin == (true, true)
+    }
+}
+
+/// The kernel, as far as the engine asks it.
+pub(crate) trait Kernel: Send {
+    /// What is known there of a direction.
+    fn seen(&self, key: &Key) -> Option<Seen>;
+    /// The number of the next flow to be made; the first one is 1.
+    fn next(&self) -> u32;
+    /// What became of a made flow; `None` while it is in the making, or when its place was given back.
+    fn life(&self, sequence: u32) -> Option<Life>;
+    /// The flow itself.
+    fn made(&self, sequence: u32) -> Option<Made>;
+    /// Has the kernel leave the flow's SYN, FIN and RST to the engine; what became of it until then.
+    fn take(&self, sequence: u32) -> Life;
+    /// Gives the places of all flows before this one back.
+    fn give_back(&self, first: u32);
+    /// Takes away what stands of flows.
+    fn forget(&self, keys: &[Key]);
+}
+
+/// Which made flows the engine has looked at.
+pub(super) struct Fresh {
+    /// The next one whose time is to come.
+    next: u32,
+    /// The first whose place is not given back: those between the two have ended, and linger.
+    first: u32,
+}
+
+impl Default for Fresh {
+    fn default() -> Fresh {
+        Fresh { next: 1, first: 1 }
+    }
+}
+
+/// One direction of a connection that the kernel had for itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// Its key.
+    pub key: Key,
+    /// Its source and destination MAC addresses; `None` if it comes from the internet.
+    pub macs: Option<(Mac, Mac)>,
+    /// Its packets.
+    pub packets: u64,
+    /// Whether it has said FIN.
+    pub fin: bool,
+}
+
+/// How long a made flow may go unknown, in milliseconds.
+const UNKNOWN: u32 = 100;
+/// How long after its end a made flow's last packets may come, in milliseconds.
+const LINGERING: u32 = 100;
+/// Most made flows that are walked in one sweep, or taken away: packets wait meanwhile.
+const MOST_AT_ONCE: usize = 1024;
+/// Most made flows that are looked at in one sweep.
+const MOST_LOOKS: usize = 16_384;
+
+impl Engine {
+    /// Whether there are made flows that may want to be taken up.
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.kernel
+            .as_ref()
+            .is_some_and(|kernel| kernel.next() != self.fresh.first)
+    }
+
+    /// Takes up made flows whose time has come, and forgets those that are over.
+    pub(super) fn take_up_due(&mut self, now: Timestamp) {
+        let at = now.0 as u32;
+        let mut walked = 0;
+        for _ in 0..MOST_LOOKS {
+            let Some(life) = self.life(self.fresh.next) else {
+                break;
+            };
+            if !life.over && at.wrapping_sub(life.since) < UNKNOWN {
+                break;
+            }
+            let sequence = self.fresh.next;
+            self.fresh.next = sequence.wrapping_add(1);
+            if !life.over && !life.ended() {
+                self.take_up(now, sequence);
+                walked += 1;
+                if walked == MOST_AT_ONCE {
+                    break;
+                }
+            }
+        }
+        let mut gone = Vec::new();
+        let from = self.fresh.first;
+        while self.fresh.first != self.fresh.next && gone.len() < 2 * MOST_AT_ONCE {
+            let first = self.fresh.first;
+            let (Some(kernel), Some(life)) = (&self.kernel, self.life(first)) else {
+                break;
+            };
+            if !life.over {
+                if at.wrapping_sub(life.fin_at) < LINGERING {
+                    break;
+                }
+                if let Some(made) = kernel.made(first).filter(|_| !kernel.take(first).over) {
+                    gone.extend([made.there, made.back]);
+                }
+            }
+            self.fresh.first = first.wrapping_add(1);
+        }
+        if let Some(kernel) = &self.kernel
+            && self.fresh.first != from
+        {
+            kernel.forget(&gone);
+            kernel.give_back(self.fresh.first);
+        }
+    }
+
+    /// Takes up every made flow: before a change of configuration, which they shall survive as tracked connections do.
+    pub(crate) fn take_up_all(&mut self, now: Timestamp) {
+        let from = self.fresh.first;
+        while let Some(life) = self.life(self.fresh.first) {
+            let sequence = self.fresh.first;
+            self.fresh.first = sequence.wrapping_add(1);
+            if !life.over {
+                self.take_up(now, sequence);
+            }
+        }
+        let Fresh { next, first } = &mut self.fresh;
+        if (next.wrapping_sub(*first) as i32) < 0 {
+            *next = *first;
+        }
+        if let Some(kernel) = &self.kernel
+            && self.fresh.first != from
+        {
+            kernel.give_back(self.fresh.first);
+        }
+    }
+
+    /// Takes up what a packet belongs to or may speak about.
+    pub(super) fn take_up_of(&mut self, now: Timestamp, ip: &Ip, quotes: bool) {
+        if !self.has_fresh() {
+            return;
+        }
+        match &ip.key {
+            Some((key, _)) if !quotes => {
+                let seen = self.kernel.as_ref().and_then(|kernel| kernel.seen(key));
+                if let Some(sequence) = seen.and_then(|seen| seen.made) {
+                    self.take_up(now, sequence);
+                }
+            }
+            _ => self.take_up_all(now),
+        }
+    }
+
+    fn life(&self, sequence: u32) -> Option<Life> {
+        self.kernel.as_ref()?.life(sequence)
+    }
+
+    /// Takes a made flow and has what it was happen here, if it is one still.
+    fn take_up(&mut self, now: Timestamp, sequence: u32) {
+        let Some(kernel) = &self.kernel else {
+            return;
+        };
+        let Some(made) = kernel.made(sequence) else {
+            return;
+        };
+        let life = kernel.take(sequence);
+        if life.over {
+            return;
+        }
+        let packets = |key: &Key| kernel.seen(key).map_or(0, |seen| seen.packets);
+        let counted = (packets(&made.there), packets(&made.back));
+        // What is not kept by the walks below is the kernel's no more.
+        self.cache.touch(&made.there);
+        self.cache.touch(&made.back);
+        let way = |key: Key, (number, version), packets, fin| {
+            let (path, now) = self.cache.path(number);
+            let path = path.filter(|_| now == version)?;
+            Some(Way {
+                key,
+                macs: path.macs,
+                packets,
+                fin,
+            })
+        };
+        let there = way(made.there, made.there_path, counted.0, life.fin.0);
+        let back = way(made.back, made.back_path, counted.1, life.fin.1);
+        if let (Some(there), Some(back)) = (there, back) {
+            self.relive(now, &there, &back);
+        }
+    }
+
+    /// Walks the packets of a connection as if they had come up.
+    pub(crate) fn relive(&mut self, now: Timestamp, there: &Way, back: &Way) {
+        let tcp = there.key.protocol() == protocol::TCP;
+        let flags = |flags: u8| if tcp { flags } else { 0 };
+        let mut script = vec![(there, flags(tcp_flags::SYN))];
+        if back.packets > 0 {
+            script.push((back, flags(tcp_flags::SYN | tcp_flags::ACK)));
+            if there.packets > 1 {
+                script.push((there, flags(tcp_flags::ACK)));
+                // Where only what answers is tracked, this is what makes a stream of it.
+                if back.packets > 1 {
+                    script.push((back, flags(tcp_flags::ACK)));
+                }
+            }
+        }
+        if tcp {
+            let fin = [there, back].into_iter().filter(|way| way.fin);
+            script.extend(fin.map(|way| (way, tcp_flags::FIN | tcp_flags::ACK)));
+        }
+        for (way, flags) in script {
+            let Some(packet) = self.imagine(way, flags) else {
+                return;
+            };
+            let hash = self.cache.hash(&way.key);
+            self.judge(now, Some((way.key, hash)), &packet);
+        }
+    }
+
+    /// A packet of a connection as it came in.
+    fn imagine(&self, way: &Way, flags: u8) -> Option<Packet> {
+        let standing = self.ports.get(way.key.slot())?;
+        let (src_mac, dst_mac) = match (way.macs, standing.attachment) {
+            (Some(macs), _) => macs,
+            (None, Attachment::Internet { router, station }) => (station, router),
+            (None, Attachment::Eni(_)) => return None,
+        };
+        let (src, dst) = way.key.addresses();
+        let L4::Ports {
+            src: src_port,
+            dst: dst_port,
+            ..
+        } = way.key.l4()
+        else {
+            return None;
+        };
+        Some(Packet {
+            ingress: standing.attachment.port(),
+            src_mac,
+            dst_mac,
+            src,
+            dst,
+            protocol: way.key.protocol(),
+            l4: L4::Ports {
+                src: src_port,
+                dst: dst_port,
+                tcp_flags: flags,
+            },
+            hop_limit: 64,
+            length: 60,
+            dont_fragment: true,
+            fragment: None,
+            quote: None,
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! Connections that the program makes by decisions, to their ends.
+
+use std::net::IpAddr;
+
+use atoll_fabric::Packet;
+use atoll_net::packet::{protocol, tcp_flags};
+
+use super::bytes::{answer, established, flags, from, hosts, ifindex, offer, twin};
+use super::*;
+use crate::frames;
+
+const ACK: u8 = tcp_flags::ACK;
+
+/// Two hosts, and connections that decisions are about.
+fn open() -> Option<(Twin, [IpAddr; 2])> {
+    if !machine(5) {
+        return None;
+    }
+    let mut twin = twin();
+    let [_, b, _] = hosts();
+    let services = [IpAddr::from(b.v4()), b.v6().into()];
+    for dst in services {
+        established(&mut twin, &from(0, dst, protocol::TCP, (4000, 80)));
+    }
+    Some((twin, services))
+}
+
+fn syn(dst: IpAddr, port: u16) -> Packet {
+    flags(&from(0, dst, protocol::TCP, (port, 80)), tcp_flags::SYN)
+}
+
+/// Opens a connection in the kernel: what its client and what its server sends.
+fn made(twin: &mut Twin, dst: IpAddr, port: u16) -> [Packet; 2] {
+    let there = syn(dst, port);
+    let before = twin.fast.counters().made;
+    let opened = offer(twin, &there);
+    assert!(opened.by_kernel, "{port}");
+    assert_eq!(twin.fast.counters().made, before + 1);
+    let back = answer(twin, &opened, protocol::TCP);
+    assert!(offer(twin, &flags(&back, tcp_flags::SYN | ACK)).by_kernel);
+    assert!(offer(twin, &flags(&there, ACK)).by_kernel);
+    [there, back]
+}
+
+#[test]
+fn of_what_ends_nothing_is_left() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    let before = twin.fast.flows.len();
+    for dst in services {
+        for side in 0..2 {
+            let both = made(&mut twin, dst, 5000);
+            assert_eq!(twin.fast.flows.len(), before + 2);
+            // RST: the program's own, at once.
+            assert!(offer(&mut twin, &flags(&both[side], tcp_flags::RST)).by_kernel);
+            assert_eq!(twin.fast.flows.len(), before);
+        }
+        // FIN: its last packets may come for a while.
+        let [there, back] = made(&mut twin, dst, 5001);
+        for packet in [there, back] {
+            assert!(offer(&mut twin, &flags(&packet, ACK | tcp_flags::FIN)).by_kernel);
+        }
+        assert!(offer(&mut twin, &flags(&there, ACK)).by_kernel);
+        twin.pass(99);
+        assert_eq!(twin.fast.flows.len(), before + 2);
+        twin.pass(1);
+        assert_eq!(twin.fast.flows.len(), before);
+        assert!(!twin.kernel.has_fresh());
+    }
+}
+
+#[test]
+fn what_opens_again_after_a_fin_is_another_connection() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    for dst in services {
+        let before = twin.fast.flows.len();
+        let [there, back] = made(&mut twin, dst, 5000);
+        for packet in [there, back] {
+            assert!(offer(&mut twin, &flags(&packet, ACK | tcp_flags::FIN)).by_kernel);
+        }
+        twin.pass(50);
+        let [there, back] = made(&mut twin, dst, 5000);
+        // The earlier one's time comes, and is not this one's.
+        twin.pass(60);
+        assert_eq!(twin.fast.flows.len(), before + 2);
+        // Known to the engine by then, it ends with it.
+        twin.pass(60);
+        assert!(!twin.kernel.has_fresh());
+        assert!(offer(&mut twin, &flags(&there, ACK)).by_kernel);
+        for packet in [there, back] {
+            assert!(!offer(&mut twin, &flags(&packet, ACK | tcp_flags::FIN)).by_kernel);
+        }
+    }
+}
+
+#[test]
+fn an_end_that_comes_when_the_engine_has_taken_a_flow_is_the_engines() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    for dst in services {
+        for (port, end) in [(5000, tcp_flags::RST), (5001, ACK | tcp_flags::FIN)] {
+            let [there, _] = made(&mut twin, dst, port);
+            // Taken, and the kernel has not been told what of it is kept.
+            twin.kernel.take_up_all(twin.now);
+            assert!(!twin.kernel.has_fresh());
+            let run = test_run(
+                twin.fast.program.as_fd(),
+                &frames::frame(&flags(&there, end))[vnet::LENGTH..],
+                ifindex(&twin, &there),
+                None,
+            );
+            assert_eq!(run.unwrap().verdict, TO_ENGINE);
+            twin.follow();
+        }
+    }
+}
+
+#[test]
+fn places_are_used_again() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    let before = twin.fast.flows.len();
+    let [there, _] = made(&mut twin, services[0], 5000);
+    let at = ifindex(&twin, &there);
+    let run = |twin: &Twin, bits| {
+        let data = frames::frame(&flags(&there, bits));
+        let run = test_run(twin.fast.program.as_fd(), &data[vnet::LENGTH..], at, None).unwrap();
+        run.verdict
+    };
+    assert_eq!(run(&twin, tcp_flags::RST), REDIRECT);
+    let made = twin.fast.counters().made;
+    // Nobody gives places back: at some time there is none.
+    let mut count = 0;
+    while run(&twin, tcp_flags::SYN) == REDIRECT {
+        assert_eq!(run(&twin, tcp_flags::RST), REDIRECT);
+        count += 1;
+        twin.fast.refill();
+        assert!(count < layout::MADE_PLACES);
+    }
+    assert!(count > layout::MADE_PLACES / 2, "{count}");
+    assert_eq!(twin.fast.counters().made, made + u64::from(count));
+    assert_eq!(twin.fast.flows.len(), before);
+    // One look, and there are.
+    for _ in 0..3 {
+        twin.pass(1);
+    }
+    assert!(!twin.kernel.has_fresh());
+    for _ in 0..layout::MADE_PLACES / 2 {
+        assert_eq!(run(&twin, tcp_flags::SYN), REDIRECT);
+        assert_eq!(run(&twin, tcp_flags::RST), REDIRECT);
+        twin.fast.refill();
+    }
+    assert_eq!(twin.fast.flows.len(), before);
+}
