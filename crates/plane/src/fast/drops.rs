@@ -94,7 +94,7 @@ impl Drops {
             }
         }
         for (key, given) in &mut self.given {
-            if let Some(Verdict { packets, .. }) = self.verdicts.get(&*key) {
+            if let Some(Verdict { packets, .. }) = self.verdicts.get(key) {
                 let more = packets.saturating_sub(given.told);
                 if more > 0 {
                     given.told = packets;

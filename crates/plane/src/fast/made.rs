@@ -73,12 +73,6 @@ impl MadeFlows {
         let word = self.clock.nth_word(0, layout::NEXT_MADE);
         word.map_or(0, |word| word.load(Ordering::Acquire))
     }
-
-    /// The first flow whose place was not given back.
-    pub(super) fn first(&self) -> u32 {
-        let word = self.clock.nth_word(0, layout::FREED);
-        word.map_or(0, |word| word.load(Ordering::Acquire))
-    }
 }
 
 impl Kernel for MadeFlows {

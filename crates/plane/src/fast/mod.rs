@@ -2,8 +2,8 @@
 //!
 //! The program (`bpf/fast.bpf.c`) stands at tcx ingress of every port's host end. A packet whose flow it knows it
 //! rewrites and hands to the receiving port; every other one goes on to the packet socket and so to the engine. The
-//! engine stays the only one who decides, and the only one who inserts and deletes: after each batch its
-//! [`Changes`] are carried over by [`Fast::follow`].
+//! engine stays the only one who decides, and but for the connections that the program makes (`made.rs`) the only one who
+//! inserts and deletes: after each batch its [`Changes`] are carried over by [`Fast::follow`].
 //!
 //! What keeps a copy from being obeyed too long: the generation of its dependency cell, written here before a change
 //! of configuration is acknowledged, and its path's version, since places of paths are used again.
