@@ -83,13 +83,20 @@ fn one<'a>(regions: &'a [Api], name: Option<&str>) -> Result<(&'a Api, Stack), B
 }
 
 /// How long a daemon may take to be gone after it ended everything else.
-const GONE: Duration = Duration::from_secs(30);
+const GONE: Duration = Duration::from_secs(60);
+/// How often it is looked whether it is.
+const AGAIN: Duration = Duration::from_millis(20);
 
 fn everything(connection: &Connection) -> Outcome {
-    let answer = match connection.ask(&Request::Status) {
-        // A daemon that is just being killed takes a call and breaks off; the next one tells.
-        Err(ConnectionError::Control(ControlError::Broken { .. })) => connection.ask(&Request::Status),
-        answer => answer,
+    let deadline = Instant::now() + GONE;
+    let answer = loop {
+        match connection.ask(&Request::Status) {
+            // A daemon that is just being killed takes a call and breaks off, until its socket is shut.
+            Err(ConnectionError::Control(ControlError::Broken { .. })) if Instant::now() < deadline => {
+                std::thread::sleep(AGAIN);
+            }
+            answer => break answer,
+        }
     };
     match answer {
         Ok(Reply::Status(status)) => {
@@ -99,7 +106,7 @@ fn everything(connection: &Connection) -> Outcome {
                 if Instant::now() > deadline {
                     return Err(format!("the daemon, process {}, does not end", status.pid).into());
                 }
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(AGAIN);
             }
         }
         Ok(_) => return Err(ConnectionError::Confused.into()),

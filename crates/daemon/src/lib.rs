@@ -2,6 +2,7 @@
 //!
 //! - `writer.rs` and `region_handle.rs`: one writer a region, durable before it is seen.
 //! - `serve.rs`: from options to a daemon that serves; `daemon.rs`: what the process shares.
+//! - `data_plane.rs`: which data plane it gets.
 //! - `packets.rs`: traces and drops; `flows.rs`: live flows and counters; `last_console.rs`: what terminated instances wrote.
 //! - `reconcile/`: what ought to be against what is: instances, ports, stacks.
 //! - `control/`: what is not AWS's API, over a socket of the owner's.
@@ -15,6 +16,7 @@
 pub mod control;
 pub mod credentials;
 mod daemon;
+mod data_plane;
 pub mod entropy;
 mod flows;
 mod handover;

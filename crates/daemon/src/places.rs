@@ -60,6 +60,22 @@ pub(crate) fn data_record(run_base: &Path, port: u16) -> PathBuf {
     run_base.join(format!("control-{port}.data"))
 }
 
+/// Removes what daemons at other ports left beside the run directories that had this data directory and were killed.
+/// Only who holds the directory's lock may: then none of them runs.
+pub(crate) fn forget_killed(run_base: &Path, data: &Path, port: u16) {
+    let own = data_record(run_base, port);
+    for entry in std::fs::read_dir(run_base).into_iter().flatten().flatten() {
+        let record = entry.path();
+        let of_a_port = record.extension().is_some_and(|extension| extension == "data");
+        let its_data =
+            || std::fs::read(&record).is_ok_and(|bytes| bytes == data.as_os_str().as_encoded_bytes());
+        if of_a_port && record != own && its_data() {
+            let _ = std::fs::remove_file(record.with_extension("sock"));
+            let _ = std::fs::remove_file(record);
+        }
+    }
+}
+
 /// The run directory that goes with a data directory: named by a hash, for socket paths are short.
 pub fn run_directory(run_base: &Path, data: &Path) -> PathBuf {
     // FNV-1a over the path: stable over versions.

@@ -17,7 +17,7 @@ use crate::writer::{Job, MAX_BATCH, Published, Step, Writer};
 const QUEUE: usize = 1024;
 /// How long an answer waits for the data plane, which has a revision within microseconds; a command is not
 /// refused because it lags.
-const IN_EFFECT: Duration = Duration::from_secs(2);
+const IN_EFFECT: Duration = Duration::from_secs(30);
 /// Revisions a follower may be behind before it starts again from the current region.
 const FOLLOWED: usize = 1024;
 

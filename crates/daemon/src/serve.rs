@@ -12,13 +12,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atoll_api::{Api, Hosts};
 use atoll_instance::{Host, Limits};
 use atoll_model::AccountId;
 use atoll_model::row::Revision;
-use atoll_plane::{Plane, PlaneConfig, PlaneError};
+use atoll_plane::PlaneError;
 use atoll_region::Config;
 use atoll_region::vpc::CreateDefaultVpc;
 use atoll_store::{Embedded, Memory, Store, StoreError};
@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use crate::control;
 use crate::credentials::{self, CredentialsError};
 use crate::daemon::Daemon;
+use crate::data_plane;
 use crate::entropy;
 use crate::handover::Handover;
 use crate::last_console::LastConsoles;
@@ -40,7 +41,9 @@ use crate::removal;
 use crate::writer::{LoadError, Writer};
 
 /// How long a start waits for the instances that run.
-const ADOPTION: Duration = Duration::from_secs(10);
+const ADOPTION: Duration = Duration::from_secs(30);
+/// How long what a start needs may be held by another daemon: one that was killed a moment ago lets go of it.
+const LEAVING: Duration = Duration::from_secs(2);
 /// How long calls under way may take when the daemon ends.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -165,7 +168,8 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         listen: options.listen,
         why,
     };
-    let listener = TcpListener::bind(options.listen).map_err(listen)?;
+    let held = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let listener = once_let_go(|| TcpListener::bind(options.listen), held).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let endpoint = listener.local_addr().map_err(listen)?;
 
@@ -178,13 +182,16 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         ),
         Data::Directory(directory) => {
             let data = places::private_directory(directory)?;
-            let lock = lock(&data)?;
+            let held = |error: &ServeError| matches!(error, ServeError::DataInUse { .. });
+            let lock = once_let_go(|| lock(&data), held)?;
+            places::forget_killed(&run_base, &data, endpoint.port());
             let run_directory = places::run_directory(&run_base, &data);
             (Some(data), Some(lock), run_directory)
         }
     };
     let control_path = places::control_socket(&run_base, endpoint.port());
-    let control = listen_control(&control_path)?;
+    let answered = |error: &ServeError| matches!(error, ServeError::System { why, .. } if held(why));
+    let control = once_let_go(|| listen_control(&control_path), answered)?;
     let passing = data.is_none().then(|| run_directory.clone());
     let host = match options.data_plane {
         Some(DataPlane::None) => {
@@ -234,6 +241,19 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         passing,
         _lock: lock,
     })
+}
+
+/// Takes something of the host's, waiting a little for a daemon that is on its way out to let go of it.
+fn once_let_go<T, E>(take: impl Fn() -> Result<T, E>, held: impl Fn(&E) -> bool) -> Result<T, E> {
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        match take() {
+            Err(error) if held(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            taken => return taken,
+        }
+    }
 }
 
 fn lock(data: &Path) -> Result<File, ServeError> {
@@ -331,7 +351,7 @@ impl Opened {
         // The namespace was entered when this was opened, so every thread stands in it.
         let (plane, data_plane, data_plane_reason) = match &self.host {
             Some(host) => {
-                let (plane, kind, reason) = start_plane(self.options.data_plane, &host.flows_file())?;
+                let (plane, kind, reason) = data_plane::start(self.options.data_plane, &host.flows_file())?;
                 (Some(plane), kind, reason)
             }
             None => (None, DataPlane::None, None),
@@ -357,7 +377,7 @@ impl Opened {
         let generation = entropy::random().map_err(system("draw a random number"))?;
         let generation = u64::from_le_bytes(generation);
         let handover = self.host.clone().map(|host| Handover::new(host, generation));
-        let reconcilers = start_reconcilers(&daemon, handover.as_ref());
+        let reconcilers = reconcile::start(&daemon, handover.as_ref(), ADOPTION);
         // Nobody is answered before packets meet what was durable and instances that run have their ports
         // again; whoever calls earlier waits in the listener's queue.
         if tokio::time::timeout(ADOPTION, daemon.is_in_effect())
@@ -425,110 +445,6 @@ impl Opened {
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
-    }
-}
-
-/// Starts the data plane that is wanted, or the fastest that is permitted here, with why it is not a faster one.
-fn start_plane(
-    wanted: Option<DataPlane>,
-    flows: &Path,
-) -> Result<(Plane, DataPlane, Option<String>), PlaneError> {
-    let start = |config| match Plane::resume(config, flows) {
-        Err(error @ PlaneError::Journal { .. }) => {
-            tracing::warn!(%error, "connections will not outlive this process");
-            Plane::start(config)
-        }
-        started => started,
-    };
-    if wanted == Some(DataPlane::Userspace) {
-        return Ok((start(PlaneConfig::HOST)?, DataPlane::Userspace, None));
-    }
-    match start(PlaneConfig::HOST_FAST) {
-        Ok(plane) => Ok((plane, DataPlane::Ebpf, None)),
-        Err(PlaneError::Fast(error)) if wanted.is_none() => {
-            let plane = start(PlaneConfig::HOST)?;
-            Ok((plane, DataPlane::Userspace, Some(error.to_string())))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn start_reconcilers(daemon: &Arc<Daemon>, handover: Option<&Handover>) -> Vec<JoinHandle<()>> {
-    let mut tasks = Vec::new();
-    let plane = daemon.plane.as_ref().zip(handover);
-    for region in daemon.handles() {
-        if let Some((plane, handover)) = plane {
-            region.expect_in_effect();
-            let rows = reconcile::plane::run_rows(plane.clone(), region.clone(), handover.clone());
-            tasks.push(tokio::spawn(watched(
-                daemon.clone(),
-                "the data plane ended",
-                rows,
-            )));
-        }
-        tasks.push(tokio::spawn(once_ready(
-            daemon.clone(),
-            reconcile::nat_gateway::run(region.clone()),
-        )));
-        tasks.push(tokio::spawn(once_ready(
-            daemon.clone(),
-            reconcile::stack::run(region.clone()),
-        )));
-        tasks.push(tokio::spawn(once_ready(
-            daemon.clone(),
-            reconcile::tick::run(region.clone()),
-        )));
-        if daemon.host.is_none() {
-            tasks.push(tokio::spawn(reconcile::unhosted::run(region.clone())));
-        }
-    }
-    if let Some((plane, handover)) = plane {
-        let (adopted, regions) = (daemon.adopted.clone(), daemon.regions.clone());
-        let reports = daemon.reports.subscribe();
-        let ports = reconcile::plane::run_ports(plane.clone(), regions, handover.clone(), reports, adopted);
-        tasks.push(tokio::spawn(watched(
-            daemon.clone(),
-            "the data plane ended",
-            ports,
-        )));
-    }
-    if let Some(host) = &daemon.host {
-        let (regions, reports) = (daemon.regions.clone(), daemon.reports.clone());
-        let signals = reconcile::signal::run(host.clone(), regions.clone(), reports.subscribe());
-        tasks.push(tokio::spawn(signals));
-        let consoles = daemon.last_consoles.clone();
-        let instances = reconcile::hosted::run(host.clone(), regions, reports, consoles);
-        // The namespace that this process stands in is gone with the holder: only a new process helps.
-        let ended = watched(daemon.clone(), "the holder of the instances ended", async {
-            Some(instances.await)
-        });
-        tasks.push(tokio::spawn(ended));
-    }
-    tasks
-}
-
-/// Runs what changes regions by itself, but not before packets meet what was durable: until then an earlier daemon's
-/// answers may still be obeyed.
-async fn once_ready(daemon: Arc<Daemon>, running: impl Future<Output = ()>) {
-    if daemon.plane.is_some() {
-        let _ = tokio::time::timeout(ADOPTION, daemon.is_in_effect()).await;
-    }
-    running.await;
-}
-
-/// Runs what the daemon cannot go on without; if it ends with a reason, the daemon ends with it.
-async fn watched<E: std::fmt::Display>(
-    daemon: Arc<Daemon>,
-    what: &'static str,
-    running: impl Future<Output = Option<E>>,
-) {
-    let reason = running.await;
-    if let Some(reason) = reason
-        && !daemon.going_down.load(Ordering::SeqCst)
-    {
-        tracing::error!(%reason, "{what}");
-        let _ = daemon.broken.set(format!("{what}: {reason}"));
-        daemon.stop.notify_one();
     }
 }
 

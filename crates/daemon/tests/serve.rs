@@ -9,8 +9,8 @@ use atoll_access::{Credential, RequestParts, SecretKey, sign};
 use atoll_daemon::control::{client, protocol};
 use atoll_daemon::options::{Auth, Data, DataPlane, Options};
 use atoll_daemon::{Running, ServeError, entropy, open};
-use atoll_model::{AccountId, InternetGateway, RegionName, Vpc};
-use atoll_region::Transaction;
+use atoll_model::{AccountId, InternetGateway, InternetGatewayId, RegionName, Vpc};
+use atoll_region::{Error, Transaction};
 
 fn options(top: &Path, data: Data) -> Options {
     Options {
@@ -22,6 +22,22 @@ fn options(top: &Path, data: Data) -> Options {
         regions: vec!["us-east-1".parse().unwrap(), "eu-west-1".parse().unwrap()],
         run_base: top.join("run"),
     }
+}
+
+async fn serve(options: Options) -> Running {
+    open(options).unwrap().start().await.unwrap()
+}
+
+/// Makes an internet gateway, which needs nothing else.
+fn internet_gateway(tx: &mut Transaction) -> Result<InternetGatewayId, Error> {
+    let id = tx.fresh_id::<InternetGateway>();
+    tx.put(InternetGateway {
+        id,
+        owner: tx.account(),
+        vpc: None,
+        tags: Default::default(),
+    });
+    Ok(id)
 }
 
 /// Signs and sends; gives the status and the body.
@@ -79,11 +95,7 @@ const WHO: &str = "Action=GetCallerIdentity&Version=2011-06-15";
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_env_opens_the_api_and_another_does_not() {
     let top = tempfile::tempdir().unwrap();
-    let running = open(options(top.path(), Data::Ephemeral))
-        .unwrap()
-        .start()
-        .await
-        .unwrap();
+    let running = serve(options(top.path(), Data::Ephemeral)).await;
     let good = credential(&running);
     let (status, body) = call(&running, &good, "sts", WHO).await;
     assert_eq!(status, 200, "{body}");
@@ -102,21 +114,11 @@ async fn the_key_of_env_opens_the_api_and_another_does_not() {
 async fn what_was_acknowledged_is_there_after_a_restart_with_the_same_key() {
     let top = tempfile::tempdir().unwrap();
     let options = options(top.path(), Data::Directory(top.path().join("data")));
-    let running = open(options.clone()).unwrap().start().await.unwrap();
+    let running = serve(options.clone()).await;
     let key = credential(&running);
     let eu: RegionName = "eu-west-1".parse().unwrap();
     let region = running.daemon().region(eu).unwrap().clone();
-    let gateway = |tx: &mut Transaction| {
-        let id = tx.fresh_id::<InternetGateway>();
-        tx.put(InternetGateway {
-            id,
-            owner: tx.account(),
-            vpc: None,
-            tags: Default::default(),
-        });
-        Ok(id)
-    };
-    let id = region.apply(AccountId::DEFAULT, gateway).await.unwrap();
+    let id = region.apply(AccountId::DEFAULT, internet_gateway).await.unwrap();
     assert!(
         region.current().get::<InternetGateway>(id).is_some(),
         "a caller reads its own write"
@@ -124,7 +126,7 @@ async fn what_was_acknowledged_is_there_after_a_restart_with_the_same_key() {
     drop(region);
     running.stop().await;
 
-    let running = open(options).unwrap().start().await.unwrap();
+    let running = serve(options).await;
     assert_eq!(credential(&running), key);
     let region = running.daemon().region(eu).unwrap().current();
     assert!(region.get::<InternetGateway>(id).is_some());
@@ -152,11 +154,7 @@ async fn a_second_daemon_on_the_same_data_is_told_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ephemeral_leaves_nothing_and_the_control_socket_is_its_owners() {
     let top = tempfile::tempdir().unwrap();
-    let running = open(options(top.path(), Data::Ephemeral))
-        .unwrap()
-        .start()
-        .await
-        .unwrap();
+    let running = serve(options(top.path(), Data::Ephemeral)).await;
     let socket = running.control_socket().to_owned();
     assert_eq!(
         std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
@@ -186,11 +184,7 @@ async fn ephemeral_leaves_nothing_and_the_control_socket_is_its_owners() {
 async fn followers_see_every_delta_once_and_in_order() {
     use atoll_daemon::Followed;
     let top = tempfile::tempdir().unwrap();
-    let running = open(options(top.path(), Data::Ephemeral))
-        .unwrap()
-        .start()
-        .await
-        .unwrap();
+    let running = serve(options(top.path(), Data::Ephemeral)).await;
     let region = running.daemon().region(RegionName::DEFAULT).unwrap().clone();
     let mut follower = region.follow();
     let mut copy = match follower.next().await.unwrap() {
@@ -201,17 +195,7 @@ async fn followers_see_every_delta_once_and_in_order() {
     for _ in 0..50 {
         let region = region.clone();
         writes.push(tokio::spawn(async move {
-            let gateway = |tx: &mut Transaction| {
-                let id = tx.fresh_id::<InternetGateway>();
-                tx.put(InternetGateway {
-                    id,
-                    owner: tx.account(),
-                    vpc: None,
-                    tags: Default::default(),
-                });
-                Ok(())
-            };
-            region.apply(AccountId::DEFAULT, gateway).await.unwrap();
+            region.apply(AccountId::DEFAULT, internet_gateway).await.unwrap();
         }));
     }
     for write in writes {
@@ -235,11 +219,7 @@ async fn followers_see_every_delta_once_and_in_order() {
 async fn without_a_data_plane_a_creation_policy_is_not_awaited_and_that_is_said() {
     use atoll_model::stack::{Stack, StackEvent};
     let top = tempfile::tempdir().unwrap();
-    let running = open(options(top.path(), Data::Ephemeral))
-        .unwrap()
-        .start()
-        .await
-        .unwrap();
+    let running = serve(options(top.path(), Data::Ephemeral)).await;
     let template = "
 Resources:
   I:
@@ -252,7 +232,7 @@ Resources:
     handle.apply(AccountId::DEFAULT, create).await.unwrap();
     let mut latest = handle.latest();
     let made = latest.wait_for(|region| region.all::<Stack>().any(|stack| !stack.status.in_progress()));
-    let region = tokio::time::timeout(std::time::Duration::from_secs(30), made)
+    let region = tokio::time::timeout(std::time::Duration::from_secs(120), made)
         .await
         .expect("the stack waits")
         .unwrap()

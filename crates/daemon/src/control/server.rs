@@ -16,7 +16,7 @@ use crate::reconcile::internet;
 /// Conversations at a time; the socket is its owner's alone.
 const MAX_CONNECTIONS: usize = 64;
 /// How long the internet's namespace may take to start.
-const OUTSIDE_STARTS: Duration = Duration::from_secs(20);
+const OUTSIDE_STARTS: Duration = Duration::from_secs(60);
 /// How long a client may be silent.
 const IDLE: Duration = Duration::from_secs(300);
 

@@ -5,7 +5,7 @@
 //! `internet.rs` says what is outside.
 //! `plane.rs` keeps the data plane's copy of rows and ports; `stack.rs` steps stacks and `signal.rs` brings
 //! them what instances signal;
-//! `nat_gateway.rs` and `tick.rs` are small ones of their own.
+//! `nat_gateway.rs` and `tick.rs` are small ones of their own. `start.rs` makes tasks of them all.
 
 pub(crate) mod hosted;
 pub mod instance;
@@ -14,5 +14,8 @@ pub(crate) mod nat_gateway;
 pub(crate) mod plane;
 pub(crate) mod signal;
 pub(crate) mod stack;
+mod start;
 pub(crate) mod tick;
 pub(crate) mod unhosted;
+
+pub(crate) use start::start;
