@@ -20,7 +20,7 @@ const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 /// What the directories of all holders begin with.
 const PREFIX: &str = "atoll-";
 /// How long processes that were killed may take to be gone, and another's look at a directory to end.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a change of a cgroup is waited for before looking again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 

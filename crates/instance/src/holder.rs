@@ -30,7 +30,9 @@ const UIDS: u32 = 65_536;
 /// How long shims may take to end at shutdown before they are killed.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 /// How long a holder that is ending may take to let go of its lock.
-const LEAVING: Duration = Duration::from_secs(5);
+const LEAVING: Duration = Duration::from_secs(30);
+/// How long a shim may take to greet a new holder: one that does not is taken for dead.
+const GREETING: Duration = Duration::from_secs(30);
 const MAX_CLIENTS: usize = 128;
 
 /// `holder RUN_DIR STATE_DIR [PID]`: goes to the background, and says on standard output, as one JSON line, its process id or what went wrong. With
@@ -553,7 +555,7 @@ fn adopt(run: &RunDir) -> (BTreeMap<String, ShimLink>, Option<u32>) {
             .and_then(|stream: UnixStream| {
                 let mut connection = Connection::new(stream)?;
                 connection.queue(&ShimOpening::Control);
-                match connection.wait(Some(Instant::now() + Duration::from_secs(10)))? {
+                match connection.wait(Some(Instant::now() + GREETING))? {
                     Some(ShimMessage::Hello { pid }) => Ok((connection, pid)),
                     _ => Err(Error::Protocol("a shim that does not greet".into())),
                 }

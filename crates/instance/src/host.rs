@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// How long an ordinary call may take.
 const CALL: Duration = Duration::from_secs(30);
-/// How long a launch or a reboot may take beyond its grace.
+/// How long a launch, a reboot beyond its grace, or the end of all may take.
 const LAUNCH: Duration = Duration::from_secs(90);
 
 /// Whether this process moved into a holder's namespaces.
@@ -347,7 +347,7 @@ impl Host {
                 rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|error| self.gone(error))
             })
             .transpose()?;
-        self.done(&HolderRequest::Shutdown { remove_state }, CALL)?;
+        self.done(&HolderRequest::Shutdown { remove_state }, LAUNCH)?;
         if let Some(process) = process {
             crate::frame::poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(CALL))?;
         }

@@ -42,7 +42,7 @@ const INFO: i32 = 11;
 const BLOCK: i32 = 12;
 const READY: i32 = 13;
 /// How long bubblewrap may take to say that it began.
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What root inside may do to its own namespaces. No SYS_ADMIN (it could mount), no SYS_PTRACE, nothing that reaches the host's devices.
 pub(crate) const CAPABILITIES: [(&str, CapabilitySet); 13] = [

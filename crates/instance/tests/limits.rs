@@ -58,7 +58,7 @@ fn read(path: &Path, name: &str) -> String {
 }
 
 fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();

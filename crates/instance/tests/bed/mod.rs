@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// An id that no account has.
 const ORDINARY: &str = "61234";
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Runs the test's body as this user and, when that is root, once more as an ordinary user in a process of its own.
 pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
