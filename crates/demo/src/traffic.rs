@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -16,10 +16,17 @@ pub const INTERNET: &str = "internet";
 pub const INTERNET_V4: &str = "198.51.100.10";
 /// Its IPv6 address (RFC 3849).
 pub const INTERNET_V6: &str = "2001:db8:ffff::10";
-/// How long a client waits before it calls a silence a drop; SYNs are sent again after one second.
-const PATIENCE: &str = "2.5";
+/// An HTTP request for a page, escaped as programs here take their lines.
+pub const REQUEST: &str = "GET / HTTP/1.0\\r\\n\\r\\n";
+/// How long a client waits, in seconds, before it calls a silence a drop, where one is expected; SYNs are sent again
+/// after one second.
+const BRIEFLY: &str = "2.5";
+/// The same where an answer is expected: longer than any machine is busy with something else.
+const PATIENTLY: &str = "60";
 /// How long a server or a session may take to say its next line.
-const LINE_DEADLINE: Duration = Duration::from_secs(20);
+const LINE_DEADLINE: Duration = Duration::from_secs(120);
+/// How long the plane may take to have looked at a packet that was sent.
+const DROP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Connects, says one line, prints its own address and everything it gets.
 const CLIENT: &str = r#"
@@ -78,10 +85,12 @@ while True:
     threading.Thread(target=answer, args=s.accept(), daemon=True).start()
 "#;
 
-/// Connects and then sends each line of its input, printing the answer to each or `silence`.
+/// Connects and then sends each line of its input, printing the answer to each or `silence`, which it does not wait for
+/// as long as for the connection.
 const SESSION: &str = r#"
 import socket, sys
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3]))
+s.settimeout(float(sys.argv[4]))
 print("connected", flush=True)
 for line in sys.stdin:
     try:
@@ -177,11 +186,22 @@ impl Drop for Session {
 }
 
 impl World {
-    /// One TCP exchange from a place to an address.
+    /// One TCP exchange from a place to an address, which is to be answered.
     pub fn exchange(&self, from: &str, to: &str, port: u16, line: &str) -> Result<Seen, Failure> {
+        self.exchange_within(PATIENTLY, from, to, port, line)
+    }
+
+    fn exchange_within(
+        &self,
+        patience: &str,
+        from: &str,
+        to: &str,
+        port: u16,
+        line: &str,
+    ) -> Result<Seen, Failure> {
         let port = port.to_string();
         let output = self.run([
-            "exec", from, "--", "python3", "-c", CLIENT, to, &port, line, PATIENCE,
+            "exec", from, "--", "python3", "-c", CLIENT, to, &port, line, patience,
         ])?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(match output.status.code() {
@@ -198,9 +218,9 @@ impl World {
         })
     }
 
-    /// An HTTP page from a place.
+    /// An HTTP page from a place, which is to be answered.
     pub fn page(&self, from: &str, to: &str) -> Result<Seen, Failure> {
-        self.exchange(from, to, 80, "GET / HTTP/1.0\\r\\n\\r\\n")
+        self.exchange(from, to, 80, REQUEST)
     }
 
     fn session(&self, at: &str, script: &str, args: &[&str]) -> Result<Session, Failure> {
@@ -245,7 +265,7 @@ impl World {
 
     /// An open connection from a place; established when this returns.
     pub fn connect(&self, from: &str, to: &str, port: u16) -> Result<Session, Failure> {
-        let session = self.session(from, SESSION, &[to, &port.to_string(), PATIENCE])?;
+        let session = self.session(from, SESSION, &[to, &port.to_string(), PATIENTLY, BRIEFLY])?;
         match session.line()?.as_str() {
             "connected" => Ok(session),
             other => Err(format!("the client at {from} said {other:?}").into()),
@@ -254,7 +274,7 @@ impl World {
 
     /// An open connection from a place to a server that answers lines, after a greeting of so many.
     pub fn converse(&self, from: &str, to: &str, port: u16, greeting: u8) -> Result<Session, Failure> {
-        let args = [to, &port.to_string(), "10", &greeting.to_string()];
+        let args = [to, &port.to_string(), PATIENTLY, &greeting.to_string()];
         let session = self.session(from, CONVERSATION, &args)?;
         match session.line()?.as_str() {
             "connected" => Ok(session),
@@ -279,13 +299,20 @@ impl World {
 
     /// Tries an exchange that must meet silence, and holds the live drop's stage against the trace's.
     pub fn expect_drop(&mut self, drop: &ExpectedDrop) -> Result<(), Failure> {
-        let seen = self.exchange(drop.from, drop.to, drop.port, "x")?;
+        let seen = self.exchange_within(BRIEFLY, drop.from, drop.to, drop.port, "x")?;
         self.judge_drop(drop, &seen)
     }
 
     /// Judges a silence: what the live plane said dropped the packet, and what the trace says.
     pub fn judge_drop(&mut self, drop: &ExpectedDrop, seen: &Seen) -> Result<(), Failure> {
-        let live = self.last_drop(drop.answering.unwrap_or(drop.to), drop.port, drop.on_return)?;
+        let deadline = Instant::now() + DROP_DEADLINE;
+        // The client may have given up before the plane came to its packet.
+        let live = loop {
+            let live = self.last_drop(drop.answering.unwrap_or(drop.to), drop.port, drop.on_return)?;
+            if live["stage"] == drop.stage || Instant::now() > deadline {
+                break live;
+            }
+        };
         let trace = self.trace(drop.from, drop.to, drop.port)?;
         let part = if drop.on_return {
             trace["return"].clone()

@@ -1,7 +1,7 @@
 //! Checks 7 and 8: rule order of a network ACL, while running; stateless ACLs against stateful groups.
 
 use crate::Failure;
-use crate::traffic::{ExpectedDrop, INTERNET, INTERNET_V4, Seen};
+use crate::traffic::{ExpectedDrop, INTERNET, INTERNET_V4, REQUEST, Seen};
 use crate::world::World;
 
 /// An ACL made for a check, in the place of the one its subnet had; undone at the end.
@@ -104,8 +104,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
         on_return: false,
         answering: None,
     };
-    let seen = world.page(INTERNET, &public)?;
-    world.judge_drop(&to_web, &seen)?;
+    world.expect_drop(&to_web)?;
 
     world.api(
         "DeleteNetworkAclEntry",
@@ -126,7 +125,7 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
     // An open connection with half a request: put the rule back, and the rest of it gets no answer (semantics 28).
     let mut open = world.connect(INTERNET, &public, 80)?;
     acl.entry(world, "100", false, "deny", Some("80"))?;
-    let said = open.say("GET / HTTP/1.0\\r\\n\\r\\n")?;
+    let said = open.say(REQUEST)?;
     let seen = if said == "silence" {
         Seen::Silence
     } else {
@@ -144,18 +143,14 @@ pub fn run(world: &mut World) -> Result<(), Failure> {
     let mut acl = Borrowed::put(world, &subnet)?;
     acl.entry(world, "100", false, "allow", None)?;
     acl.swap(world)?;
-    let seen = world.page(INTERNET, &public)?;
-    world.judge_drop(
-        &ExpectedDrop {
-            check: 8,
-            tried: "internet → web-a port 80; the ACL has no outbound rule",
-            stage: "nacl-egress",
-            on_return: true,
-            answering: Some(&private),
-            ..to_web
-        },
-        &seen,
-    )?;
+    world.expect_drop(&ExpectedDrop {
+        check: 8,
+        tried: "internet → web-a port 80; the ACL has no outbound rule",
+        stage: "nacl-egress",
+        on_return: true,
+        answering: Some(&private),
+        ..to_web
+    })?;
     acl.undo(world)?;
 
     // A security group without any outbound rule still lets replies out (semantics 43).

@@ -19,7 +19,7 @@ http.server.ThreadingHTTPServer(("0.0.0.0", 80), Page).serve_forever()
 "#;
 
 /// How long an attachment may take to show inside the instance.
-const ATTACH_DEADLINE: Duration = Duration::from_secs(20);
+const ATTACH_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What must not change when the interface moves.
 #[derive(Debug, PartialEq)]
