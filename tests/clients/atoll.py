@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
 
 import boto3
 import botocore.exceptions
@@ -35,12 +34,10 @@ class Daemon:
     def start(self):
         keep = ["--data-dir", self.data] if self.data else ["--ephemeral"]
         command = [ATOLL, "serve", "--listen", "127.0.0.1:0", "--data-plane", "none", *keep]
-        began = time.monotonic()
         self.process = subprocess.Popen(
             command, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
         )
         said = self.process.stdout.readline()
-        self.started_in = time.monotonic() - began
         self.endpoint = said.strip().rsplit(" ", 1)[-1]
         assert self.endpoint.startswith("http://"), f"the daemon does not serve: {said!r}"
         env = [ATOLL, "env", "--json", "--endpoint", self.endpoint]
@@ -66,7 +63,7 @@ class Daemon:
             "region_name": self.env["AWS_REGION"],
             "aws_access_key_id": self.env["AWS_ACCESS_KEY_ID"],
             "aws_secret_access_key": self.env["AWS_SECRET_ACCESS_KEY"],
-            "config": Config(retries={"total_max_attempts": 1}, read_timeout=30, max_pool_connections=16),
+            "config": Config(retries={"total_max_attempts": 1}, read_timeout=120, max_pool_connections=16),
             **other,
         }
         return SESSION.client(service, **settings)
@@ -94,5 +91,5 @@ def where(**filters):
 
 
 def soon(waiter, **parameters):
-    """Waits as a client does, only oftener: until the state is reached, for ten seconds at most."""
-    waiter.wait(WaiterConfig={"Delay": 0.05, "MaxAttempts": 200}, **parameters)
+    """Waits as a client does, only oftener: until the state is reached, for two minutes at most."""
+    waiter.wait(WaiterConfig={"Delay": 0.1, "MaxAttempts": 1200}, **parameters)

@@ -43,7 +43,7 @@ class Clients:
 
     def wait_until_told(self, many):
         with self.lock:
-            enough = self.lock.wait_for(lambda: self.told >= many or self.errors, timeout=60)
+            enough = self.lock.wait_for(lambda: self.told >= many or self.errors, timeout=200)
             assert enough, "the daemon answers too slowly"
 
     def interfaces(self, ec2, subnet, nth):
@@ -119,7 +119,7 @@ class Killed(unittest.TestCase):
                 clients.wait_until_told(clients.told + chance.randint(5, 80))
                 daemon.kill()
                 for thread in threads:
-                    thread.join(timeout=60)
+                    thread.join(timeout=200)
                     self.assertFalse(thread.is_alive())
                 self.assertEqual(clients.errors, [])
                 daemon.start()

@@ -6,9 +6,9 @@ mod house;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Sender, channel};
 
-use house::{House, Serving};
+use house::{House, Serving, until};
 
 /// Starts a daemon without a data plane.
 fn serve(house: &House, words: &[&str]) -> Serving {
@@ -17,12 +17,14 @@ fn serve(house: &House, words: &[&str]) -> Serving {
     house.serve(&all)
 }
 
-fn vpcs(house: &House, serving: &Serving) -> BTreeSet<String> {
-    ids(&house.say(serving, &["api", "DescribeVpcs"]))
+fn groups(house: &House, serving: &Serving) -> BTreeSet<String> {
+    ids(&house.say(serving, &["api", "DescribeSecurityGroups"]), "groupId")
 }
 
-fn ids(document: &str) -> BTreeSet<String> {
-    let after = document.split("<vpcId>").skip(1);
+/// The texts of the elements of that name.
+fn ids(document: &str, element: &str) -> BTreeSet<String> {
+    let open = format!("<{element}>");
+    let after = document.split(open.as_str()).skip(1);
     after
         .filter_map(|rest| rest.split('<').next())
         .map(str::to_owned)
@@ -106,20 +108,23 @@ fn without_a_daemon_a_command_says_so_in_one_sentence() {
     assert_eq!(wrong.status.code(), Some(2));
 }
 
-/// Calls CreateVpc until a call fails: killed, or at the region's quota.
-fn create_until_killed(
-    house: &House,
-    endpoint: &str,
-    done: &std::sync::mpsc::Sender<()>,
-) -> BTreeSet<String> {
+/// Makes security groups, of which there may be thousands, until a call fails because the daemon was killed.
+fn create_until_killed(house: &House, endpoint: &str, name: &str, done: &Sender<()>) -> BTreeSet<String> {
     let mut made = BTreeSet::new();
     loop {
-        let mut command = house.atoll(&["api", "CreateVpc", "CidrBlock=10.9.0.0/16"]);
+        let (nth, name) = (made.len(), format!("GroupName={name}-{}", made.len()));
+        let mut command = house.atoll(&["api", "CreateSecurityGroup", &name, "GroupDescription=d"]);
         let output = command.env("AWS_ENDPOINT_URL", endpoint).output().unwrap();
         if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                !error.contains("LimitExceeded"),
+                "it was not killed for long: {error}"
+            );
             return made;
         }
-        made.extend(ids(&String::from_utf8_lossy(&output.stdout)));
+        made.extend(ids(&String::from_utf8_lossy(&output.stdout), "groupId"));
+        assert_eq!(made.len(), nth + 1, "each has an id of its own");
         let _ = done.send(());
     }
 }
@@ -130,18 +135,20 @@ fn a_daemon_killed_while_it_works_loses_nothing_that_it_acknowledged() {
     let data = house.data();
     let data = data.to_str().unwrap();
     let mut acknowledged = BTreeSet::new();
-    for _ in 0..2 {
+    for round in 0..2 {
         let mut serving = serve(&house, &["--data-dir", data]);
-        assert!(vpcs(&house, &serving).is_superset(&acknowledged));
+        assert!(groups(&house, &serving).is_superset(&acknowledged));
         let made: Vec<BTreeSet<String>> = std::thread::scope(|scope| {
             let (house, endpoint) = (&house, serving.endpoint.clone());
-            let (done, finished) = std::sync::mpsc::channel();
+            let (done, finished) = channel();
             let callers: Vec<_> = (0..2)
-                .map(|_| {
+                .map(|caller| {
                     let (done, endpoint) = (done.clone(), endpoint.clone());
-                    scope.spawn(move || create_until_killed(house, &endpoint, &done))
+                    let name = format!("group-{round}-{caller}");
+                    scope.spawn(move || create_until_killed(house, &endpoint, &name, &done))
                 })
                 .collect();
+            drop(done);
             // A first acknowledgement, then the kill: the other call is anywhere in between.
             finished.recv().unwrap();
             serving.child.kill().unwrap();
@@ -152,7 +159,7 @@ fn a_daemon_killed_while_it_works_loses_nothing_that_it_acknowledged() {
     }
     assert!(acknowledged.len() >= 2, "each round acknowledged something");
     let serving = serve(&house, &["--data-dir", data]);
-    assert!(vpcs(&house, &serving).is_superset(&acknowledged));
+    assert!(groups(&house, &serving).is_superset(&acknowledged));
 }
 
 #[test]
@@ -185,34 +192,29 @@ fn a_second_daemon_at_the_same_port_is_refused_with_what_to_do() {
     assert!(error.contains("--listen"), "{error}");
 }
 
-/// The stack's status, once it has one that `wanted` takes.
-fn stack_status(house: &House, serving: &Serving, wanted: impl Fn(&str) -> bool) -> String {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let status: serde_json::Value =
-            serde_json::from_str(&house.say(serving, &["status", "--json"])).unwrap();
-        let stacks = status["regions"][0]["stacks"].as_array().unwrap();
-        let found = stacks
-            .first()
-            .map(|stack| stack["status"].as_str().unwrap().to_owned());
-        match found {
-            Some(found) if wanted(&found) => return found,
-            found => assert!(Instant::now() < deadline, "the stack is {found:?}"),
-        }
-    }
+/// The status of the stack of that name, if there is one.
+fn stack_status(house: &House, serving: &Serving, name: &str) -> Result<String, String> {
+    let status = house.status(serving);
+    let mut stacks = status["regions"][0]["stacks"].as_array().unwrap().iter();
+    let found = stacks.find(|stack| stack["name"] == name);
+    found
+        .map(|stack| stack["status"].as_str().unwrap().to_owned())
+        .ok_or_else(|| format!("there is no stack {name}"))
 }
+
+/// So many that the kill comes long before the last one, mostly.
+const LINKS: usize = 150;
 
 #[test]
 fn a_stack_whose_daemon_is_killed_is_finished_by_the_next_one() {
     let house = House::new();
     let mut template =
         String::from("Resources:\n  Vpc: {Type: AWS::EC2::VPC, Properties: {CidrBlock: 10.0.0.0/16}}\n");
-    // A chain, so that there is always something left to do when the kill comes.
-    for n in 0..60 {
-        let after = if n == 0 {
-            "Vpc".to_owned()
-        } else {
-            format!("S{}", n - 1)
+    // A chain: one after the other.
+    for n in 0..LINKS {
+        let after = match n {
+            0 => "Vpc".to_owned(),
+            n => format!("S{}", n - 1),
         };
         template += &format!(
             "  S{n}: {{Type: AWS::EC2::Subnet, DependsOn: {after}, Properties: \
@@ -221,23 +223,37 @@ fn a_stack_whose_daemon_is_killed_is_finished_by_the_next_one() {
     }
     let data = house.data();
     let data = data.to_str().unwrap();
-    let mut serving = serve(&house, &["--data-dir", data]);
     let path = house.path().join("chain.yaml");
     std::fs::write(&path, template).unwrap();
-    let mut up = house.atoll(&["up", path.to_str().unwrap()]);
-    let mut up = up
-        .env("AWS_ENDPOINT_URL", &serving.endpoint)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let killed_at = stack_status(&house, &serving, |_| true);
-    serving.child.kill().unwrap();
-    serving.child.wait().unwrap();
-    assert!(!up.wait().unwrap().success());
-    assert_eq!(killed_at, "CREATE_IN_PROGRESS");
-
+    let mut serving = serve(&house, &["--data-dir", data]);
+    until("no stack was seen in progress", || {
+        let mut up = house.atoll(&["up", path.to_str().unwrap()]);
+        let mut up = up
+            .env("AWS_ENDPOINT_URL", &serving.endpoint)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let seen = until("the stack", || stack_status(&house, &serving, "chain"));
+        if seen == "CREATE_IN_PROGRESS" {
+            serving.child.kill().unwrap();
+            serving.child.wait().unwrap();
+            up.wait().unwrap();
+            return Ok(());
+        }
+        // This process was slower than the daemon: once more.
+        up.wait().unwrap();
+        house.say(&serving, &["down", "chain"]);
+        Err(seen)
+    });
     let serving = serve(&house, &["--data-dir", data]);
-    stack_status(&house, &serving, |status| status == "CREATE_COMPLETE");
+    until("the stack", || {
+        let status = stack_status(&house, &serving, "chain")?;
+        if status == "CREATE_COMPLETE" {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    });
     let subnets = house.say(
         &serving,
         &[
@@ -247,5 +263,5 @@ fn a_stack_whose_daemon_is_killed_is_finished_by_the_next_one() {
             "Filter.1.Value.1=chain",
         ],
     );
-    assert_eq!(subnets.matches("<subnetId>").count(), 60, "each once");
+    assert_eq!(subnets.matches("<subnetId>").count(), LINKS, "each once");
 }

@@ -7,7 +7,7 @@ mod house;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use house::{House, Serving};
+use house::{House, Serving, until};
 use serde_json::Value;
 
 const TEMPLATE: &str = r#"
@@ -51,7 +51,7 @@ Resources:
         - {IpProtocol: tcp, FromPort: 80, ToPort: 80, CidrIpv6: "::/0"}
   Web:
     Type: AWS::EC2::Instance
-    CreationPolicy: {ResourceSignal: {Timeout: PT1M}}
+    CreationPolicy: {ResourceSignal: {Timeout: PT5M}}
     Properties:
       ImageId: ami-12345678
       SubnetId: !Ref Public
@@ -79,10 +79,6 @@ struct Web {
     v6: String,
 }
 
-fn status(house: &House, serving: &Serving) -> Value {
-    serde_json::from_str(&house.say(serving, &["status", "--json"])).unwrap()
-}
-
 fn instances(status: &Value) -> &Vec<Value> {
     status["regions"][0]["instances"].as_array().unwrap()
 }
@@ -103,7 +99,7 @@ fn web(status: &Value) -> Web {
 }
 
 fn fetch(house: &House, serving: &Serving, from: &str, url: &str) -> String {
-    let words = ["exec", from, "--", "curl", "-sS", "--max-time", "10", url];
+    let words = ["exec", from, "--", "curl", "-sS", "--max-time", "100", url];
     house.say(serving, &words)
 }
 
@@ -115,18 +111,17 @@ fn live_drop_is_the_traced_one(house: &House, serving: &Serving, address: &str) 
         format!("http://{address}:81/")
     };
     let words = ["exec", "internet", "--", "curl", "-s", "--max-time", "1", &url];
-    assert_eq!(
-        house.ask(serving, &words).status.code(),
-        Some(28),
-        "curl's status for a time-out"
-    );
-    let drops: Value = serde_json::from_str(&house.say(serving, &["drops", "--json"])).unwrap();
-    let live = drops.as_array().unwrap().iter().rev();
     let destination = url.trim_start_matches("http://").trim_end_matches('/');
-    let live = live
-        .into_iter()
-        .find(|drop| drop["destination"] == destination)
-        .expect("the live drop");
+    // Within its second it may not have come to send anything, nor the plane to look at it.
+    let live = until("the live drop", || {
+        let fetched = house.ask(serving, &words).status.code();
+        assert_eq!(fetched, Some(28), "curl's status for a time-out");
+        let drops = house.json(serving, &["drops", "--json"]);
+        let mut live = drops.as_array().unwrap().iter().rev();
+        live.find(|drop| drop["destination"] == destination)
+            .cloned()
+            .ok_or_else(|| format!("{drops:#}"))
+    });
 
     let output = house.ask(serving, &["trace", "internet", address, "--port", "81", "--json"]);
     assert_eq!(output.status.code(), Some(1));
@@ -136,7 +131,25 @@ fn live_drop_is_the_traced_one(house: &House, serving: &Serving, address: &str) 
     assert_eq!((&live["stage"], &live["at"]), (&traced["stage"], &traced["at"]));
 }
 
-/// Processes that name the house on their command line, and those in its network namespaces.
+/// Waits until nothing is left: what ended may take the kernel a moment to clear away.
+fn nothing_is_left(house: &House, namespaces: &BTreeSet<String>, cgroup: &Value) {
+    until("it is left", || {
+        let mut left = left(house, namespaces);
+        left.extend(
+            cgroup
+                .as_str()
+                .filter(|path| Path::new(path).exists())
+                .map(str::to_owned),
+        );
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+}
+
+/// Processes that name the house on their command line, and those in its network namespaces; mounts and files.
 fn left(house: &House, namespaces: &BTreeSet<String>) -> Vec<String> {
     let top = house.path().to_str().unwrap();
     let mut left = Vec::new();
@@ -172,7 +185,7 @@ fn namespaces(house: &House, serving: &Serving) -> BTreeSet<String> {
         let words = ["exec", name, "--", "readlink", "/proc/self/ns/net"];
         found.insert(house.say(serving, &words).trim().to_owned());
     }
-    let daemon = Path::new("/proc").join(status(house, serving)["pid"].to_string());
+    let daemon = Path::new("/proc").join(house.status(serving)["pid"].to_string());
     // The daemon's worker threads stand in the fabric's; an ordinary user's is not ours to look at.
     if let Ok(fabric) = std::fs::read_link(daemon.join("ns/net")) {
         found.insert(fabric.display().to_string());
@@ -183,16 +196,13 @@ fn namespaces(house: &House, serving: &Serving) -> BTreeSet<String> {
 fn whole_thread(house: &House) {
     let data = house.data();
     let data = data.to_str().unwrap();
-    let mut serving = match house.try_serve(&["--data-dir", data]) {
-        Ok(serving) => serving,
-        // Nothing can be shown on a host that forbids it, but that it is said, and what to do.
-        Err(error) if error.contains("does not let uid") => return eprintln!("not shown here: {error}"),
-        Err(error) => panic!("{error}"),
+    let Some(mut serving) = house.serve_where_permitted(&["--data-dir", data]) else {
+        return;
     };
     let template = house.path().join("thread.yaml");
     std::fs::write(&template, TEMPLATE).unwrap();
     house.say(&serving, &["up", template.to_str().unwrap()]);
-    let before = status(house, &serving);
+    let before = house.status(&serving);
     let web = web(&before);
 
     let v4 = format!("http://{}/", web.public);
@@ -224,23 +234,19 @@ fn whole_thread(house: &House) {
     house.say(&serving, &["exec", "Web", "--", "touch", "/run/before"]);
     serving.child.kill().unwrap();
     serving.child.wait().unwrap();
-    let listen = serving.endpoint.trim_start_matches("http://").to_owned();
-    let mut serving = house.serve(&["--data-dir", data, "--listen", &listen]);
+    let mut serving = house.serve(&["--data-dir", data]);
     // Ports are taken up again as the holder reports them: the first packets may be early, TCP repeats them.
     assert_eq!(fetch(house, &serving, "internet", &v4), "from the web\n");
     house.say(&serving, &["exec", "Web", "--", "test", "-e", "/run/before"]);
-    assert_eq!(instances(&before), instances(&status(house, &serving)));
+    assert_eq!(instances(&before), instances(&house.status(&serving)));
 
     let namespaces = namespaces(house, &serving);
-    let limits = status(house, &serving)["limits"].clone();
+    let cgroup = house.status(&serving)["limits"]["cgroup"].clone();
     house.say(&serving, &["down", "thread"]);
-    assert_eq!(instances(&status(house, &serving)), &Vec::<Value>::new());
+    assert_eq!(instances(&house.status(&serving)), &Vec::<Value>::new());
     house.say(&serving, &["down", "--all"]);
     assert!(serving.child.wait().unwrap().success());
-    assert_eq!(left(house, &namespaces), Vec::<String>::new());
-    if let Some(cgroup) = limits["cgroup"].as_str() {
-        assert!(!Path::new(cgroup).exists(), "{cgroup} is left");
-    }
+    nothing_is_left(house, &namespaces, &cgroup);
 }
 
 #[test]
@@ -248,30 +254,15 @@ fn a_template_carries_real_packets_and_leaves_nothing() {
     whole_thread(&House::new());
 }
 
-/// Cgroups of Atoll's, anywhere.
-fn cgroups(directory: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if entry.file_name().to_string_lossy().starts_with("atoll-") {
-                found.push(entry.path().display().to_string());
-            }
-            found.extend(cgroups(&entry.path()));
-        }
-    }
-    found
-}
-
 #[test]
 fn down_all_leaves_nothing_also_when_every_process_was_killed() {
     let house = House::new();
     let data = house.data();
-    let cgroups = || cgroups(Path::new("/sys/fs/cgroup"));
-    let before = cgroups();
     let mut serving = house.serve(&["--data-dir", data.to_str().unwrap()]);
     let inside = ["exec", "internet", "--", "readlink", "/proc/self/ns/net"];
     let mut namespaces = BTreeSet::from([house.say(&serving, &inside).trim().to_owned()]);
-    let daemon = Path::new("/proc").join(status(&house, &serving)["pid"].to_string());
+    let status = house.status(&serving);
+    let daemon = Path::new("/proc").join(status["pid"].to_string());
     // Holder and shims stand where the daemon's threads do, and nobody else.
     let fabric = std::fs::read_link(daemon.join("ns/net")).unwrap();
     namespaces.insert(fabric.display().to_string());
@@ -284,14 +275,15 @@ fn down_all_leaves_nothing_also_when_every_process_was_killed() {
         }
         let pid = process.file_name().to_string_lossy().parse().unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        killed += 1;
+        // One that has ended meanwhile is as good.
+        if rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok() {
+            killed += 1;
+        }
     }
     assert!(killed >= 2, "the holder and the internet's shim");
     let everything = house.ask(&serving, &["down", "--all"]);
     assert!(everything.status.success(), "{everything:?}");
-    assert_eq!(left(&house, &namespaces), Vec::<String>::new());
-    assert_eq!(cgroups(), before);
+    nothing_is_left(&house, &namespaces, &status["limits"]["cgroup"]);
 }
 
 #[test]
@@ -307,5 +299,5 @@ fn a_data_plane_that_is_not_permitted_is_refused_and_leaves_nothing() {
         Err(error) => error,
     };
     assert!(error.contains("from root alone"), "{error}");
-    assert_eq!(left(&house, &BTreeSet::new()), Vec::<String>::new());
+    nothing_is_left(&house, &BTreeSet::new(), &Value::Null);
 }

@@ -130,7 +130,7 @@ fn a_scan_leaves_the_others_their_new_connections() {
         let router = rows::subnet(1).router_mac();
         let (ends, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         let (from, ends, sent) = (&scanner, &ends, &sent);
-        let (mut slow, mut again, mut worst) = (0, 0, Duration::ZERO);
+        let (mut again, mut worst) = (0, Duration::ZERO);
         let began = Instant::now();
         std::thread::scope(|scope| {
             let _ending = Ending(ends);
@@ -160,23 +160,22 @@ fn a_scan_leaves_the_others_their_new_connections() {
                 let stream = near.namespace.connect(far.v4, port).unwrap();
                 let took = start.elapsed();
                 worst = worst.max(took);
-                slow += u32::from(took > Duration::from_millis(500));
                 again += repeated(&stream);
                 listener.accept().unwrap();
             }
         });
         let (sent, took) = (sent.load(Ordering::Relaxed), began.elapsed());
         let counters = rig.plane.counters().unwrap();
-        eprintln!(
-            "{sent} packets in {took:?}; {slow} slow, {again} sent again, worst {worst:?}; {counters:?}"
-        );
-        if counters.kernel.is_some() {
-            assert!(again <= 2, "{again} of 50 connections were sent for again");
-        }
+        eprintln!("{sent} packets in {took:?}; {again} sent again, worst {worst:?}; {counters:?}");
         // And a person can see it.
-        let drop = dropped(&rig.plane, |d| d.drop.stage == Stage::TableFull);
-        assert_eq!((drop.ingress, drop.packet), (Port::Eni(scanner.eni), None));
+        let refused =
+            |d: &DropRecord, of: &Guest| d.drop.stage == Stage::TableFull && d.ingress == Port::Eni(of.eni);
+        let drop = dropped(&rig.plane, |d| refused(d, from));
+        assert_eq!(drop.packet, None);
         assert!(drop.count > 0 && counters.misses_refused > 0);
+        let drops = rig.plane.drops().unwrap();
+        let others = |d: &DropRecord| refused(d, &near) || refused(d, &far);
+        assert!(!drops.iter().any(others), "{drops:#?}");
         assert_eq!(counters.stage(Stage::TableFull), counters.misses_refused);
     });
 }

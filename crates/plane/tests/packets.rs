@@ -162,8 +162,8 @@ fn bulk_data_arrives_whole_through_offloads() {
         }
         let counters = rig.plane.counters().unwrap();
         match counters.kernel {
-            // Super-segments: far fewer frames than packets of 9,001 bytes would be.
-            None => assert!(counters.bytes / counters.packets > 9001, "{counters:?}"),
+            // Super-segments: with an acknowledgement for every two, packets of 9,001 bytes would come to 6,000.
+            None => assert!(counters.bytes / counters.packets > 6100, "{counters:?}"),
             // The kernel's: all but the packets that open and close the connections.
             Some(kernel) => {
                 assert!(kernel.bytes > 32 << 20, "{counters:?}");

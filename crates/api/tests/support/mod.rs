@@ -174,7 +174,7 @@ impl Server {
     /// Ends it and waits until it has ended.
     pub fn stop(self) {
         self.stop.send(()).unwrap();
-        let ended = async { tokio::time::timeout(Duration::from_secs(30), self.serving).await };
+        let ended = async { tokio::time::timeout(Duration::from_secs(120), self.serving).await };
         self.runtime
             .block_on(ended)
             .expect("it ends although connections are open")
@@ -184,7 +184,7 @@ impl Server {
     /// A connection, on which nothing was sent.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         stream
     }
 

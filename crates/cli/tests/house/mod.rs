@@ -6,6 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take that must come. Nothing is asserted about how fast it comes.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Debian's user `nobody`: an ordinary one, for tests that root runs.
 const NOBODY: u32 = 65534;
@@ -127,6 +133,19 @@ impl House {
             .unwrap_or_else(|error| panic!("it does not serve: {error}"))
     }
 
+    /// Starts a daemon with a data plane; `None`, and said aloud, on a host that forbids it: nothing can be shown there
+    /// but that it is said, and what to do.
+    pub fn serve_where_permitted(&self, words: &[&str]) -> Option<Serving> {
+        match self.try_serve(words) {
+            Ok(serving) => Some(serving),
+            Err(error) if error.contains("does not let uid") => {
+                eprintln!("not shown here: {error}");
+                None
+            }
+            Err(error) => panic!("it does not serve: {error}"),
+        }
+    }
+
     /// Starts a daemon; gives what it said if it does not serve.
     pub fn try_serve(&self, words: &[&str]) -> Result<Serving, String> {
         let mut all = vec!["serve"];
@@ -177,9 +196,30 @@ impl House {
             .unwrap()
     }
 
+    /// The JSON that a command that succeeds writes.
+    pub fn json(&self, serving: &Serving, words: &[&str]) -> Value {
+        serde_json::from_str(&self.say(serving, words)).unwrap()
+    }
+
+    pub fn status(&self, serving: &Serving) -> Value {
+        self.json(serving, &["status", "--json"])
+    }
+
     /// What a command that succeeds writes.
     pub fn say(&self, serving: &Serving, words: &[&str]) -> String {
         text(&self.ask(serving, words))
+    }
+}
+
+/// Asks until the answer is as it should be.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(other) => assert!(Instant::now() < deadline, "{what}: {other}"),
+        }
+        std::thread::yield_now();
     }
 }
 

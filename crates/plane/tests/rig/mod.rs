@@ -251,6 +251,12 @@ impl Rig {
         self.fabric.ip(&format!("link set {name} up"));
         station.sysctl("ipv6/conf/eth0/router_solicitations", "0");
         station.sysctl("ipv6/conf/eth0/accept_dad", "0");
+        // Nobody is given up for want of an answer within the usual three seconds: a datagram that waits would be lost.
+        for family in ["ipv4", "ipv6"] {
+            for kind in ["mcast_solicit", "ucast_solicit"] {
+                station.sysctl(&format!("{family}/neigh/eth0/{kind}"), "60");
+            }
+        }
         station.ip("link set eth0 up");
         // A queue is attached some time after the carrier is there; until then frames are lost.
         self.fabric.wait_for_carrier(&name);

@@ -10,7 +10,7 @@ use atoll_plane::{DropRecord, Plane};
 use super::Namespace;
 
 /// How long anything may take before a test fails.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(90);
 
 impl Namespace {
     /// A UDP socket inside that waits no longer than the deadline.
