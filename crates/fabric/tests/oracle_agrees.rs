@@ -195,6 +195,8 @@ fn comes_up(stage: Stage) -> bool {
         "lb-",
         "vpn-",
         "to-vpn",
+        // The data plane's.
+        "fragment-",
     ];
     !later.iter().any(|prefix| stage.as_str().starts_with(prefix))
         && !matches!(stage, Stage::TableFull | Stage::NatPortExhausted)
