@@ -130,10 +130,10 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// From a guest in subnet 1, by its router.
+    /// From a guest, by its subnet's router.
     pub fn from(guest: &Guest, dst: IpAddr, ports: (u16, u16), data: &'a [u8]) -> Datagram<'a> {
         Datagram {
-            macs: (guest.mac, rows::subnet(1).router_mac()),
+            macs: (guest.mac, rows::subnet(guest.v4.octets()[2]).router_mac()),
             src: if dst.is_ipv4() {
                 guest.v4.into()
             } else {
