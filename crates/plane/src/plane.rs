@@ -170,6 +170,9 @@ impl Plane {
         // No packet led to what this put: nothing has to wait.
         let mut waiting = Waiting::default();
         core.follow(&mut waiting);
+        // A new port may have had another program before.
+        core.take_up_before();
+        core.follow(&mut waiting);
         core.settle(&mut waiting, true);
         Ok(result)
     }

@@ -135,6 +135,13 @@ impl Core {
         self.engine.take_up_all(self.clock.now());
     }
 
+    /// Takes up what an earlier engine's program made and that engine never heard of, as far as both ends have ports here.
+    pub(crate) fn take_up_before(&mut self) {
+        if let Some(fast) = &mut self.fast {
+            fast.before.take_up(&mut self.engine, self.clock.now());
+        }
+    }
+
     /// Gives the kernel the answers that wait, if no packet of their flows can wait any more.
     pub(crate) fn settle(&mut self, waiting: &mut Waiting, quiet: bool) {
         if let Some(fast) = &mut self.fast {

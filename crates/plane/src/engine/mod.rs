@@ -31,7 +31,7 @@ use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
 use decide::Budget;
 use made::Fresh;
-pub(crate) use made::{Kernel, Life, Made, Seen};
+pub(crate) use made::{Kernel, Life, Made, Seen, Way};
 pub(crate) use misses::Allowance;
 use misses::Misses;
 use walk::AnswerBudget;

@@ -8,6 +8,7 @@
 //! What keeps a copy from being obeyed too long: the generation of its dependency cell, written here before a change
 //! of configuration is acknowledged, and its path's version, since places of paths are used again.
 
+mod before;
 mod drops;
 pub(crate) mod layout;
 mod made;
@@ -34,7 +35,8 @@ use crate::cache::{Decision, FlowCache, Found, Key};
 use crate::drops::KeptDrop;
 use crate::engine::{Allowance, Kernel};
 use crate::port::PortSlot;
-use crate::sys::bpf::{SharedArray, attach_tcx};
+use crate::sys::bpf::{SharedArray, attach_tcx, programs_at};
+use before::Before;
 use drops::Drops;
 use layout::Flow;
 pub use layout::KernelCounters;
@@ -44,6 +46,9 @@ use words::{KernelKey, kernels};
 
 /// The program, compiled by the build.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fast.bpf.o"));
+
+/// Its name, by which a later engine finds it.
+const PROGRAM_NAME: &str = "port_ingress";
 
 /// How much the kernel keeps. What does not fit stays with the engine.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +154,8 @@ impl Waiting {
 /// The program with its maps.
 pub(crate) struct Fast {
     program: ProgramFd,
+    /// Its number in the kernel.
+    id: u32,
     flows: Flows,
     paths: SharedArray,
     cells: SharedArray,
@@ -159,6 +166,8 @@ pub(crate) struct Fast {
     /// The engine's way to what the program makes, until the engine has it.
     kernel: Option<MadeFlows>,
     counts: PerCpuArray<MapData, [u64; layout::COUNTS]>,
+    /// What programs made that stood at the ports before.
+    pub before: Before,
     links: Map<u32, OwnedFd>,
     /// Packets that were refused for a port's sake, as they were last read.
     refusals: Map<u32, u32>,
@@ -185,10 +194,11 @@ impl Fast {
             .map_max_entries("drops6", drops::PLACES)
             .load(PROGRAM)?;
         let program: &mut SchedClassifier = ebpf
-            .program_mut("port_ingress")
+            .program_mut(PROGRAM_NAME)
             .ok_or(FastError::Missing("program port_ingress"))?
             .try_into()?;
         program.load()?;
+        let id = program.info()?.id();
         let program = program.fd()?.try_clone().map_err(FastError::Share)?;
         let mut take = |name| ebpf.take_map(name).ok_or(FastError::Missing(name));
         let mut shared = |name, length, value| match take(name)? {
@@ -233,6 +243,8 @@ impl Fast {
             drops: Drops::new(&mut take)?,
             counts: PerCpuArray::try_from(take("counts")?)?,
             program,
+            id,
+            before: Before::default(),
             links: Map::new(),
             refusals: Map::new(),
             limited: false,
@@ -416,26 +428,33 @@ impl Fast {
             return;
         }
         match self.attach(ifindex) {
-            Ok(link) => {
+            Ok((link, standing)) => {
                 self.links.insert(ifindex, link);
+                self.before.look(&standing, self.id);
             }
             // Its packets all go to the engine then.
             Err(_) => self.refused += 1,
         }
     }
 
-    /// Attaches the program in the namespace where the ports stand, wherever the calling thread does.
-    fn attach(&self, ifindex: u32) -> io::Result<OwnedFd> {
+    /// Attaches the program in the namespace where the ports stand, wherever the calling thread does. Gives the programs
+    /// that stand there then.
+    fn attach(&self, ifindex: u32) -> io::Result<(OwnedFd, Vec<u32>)> {
         let here = namespace()?;
         let same = |a: &File, b: &File| io::Result::Ok(a.metadata()?.ino() == b.metadata()?.ino());
-        if same(&here, &self.namespace)? {
-            return attach_tcx(self.program.as_fd(), ifindex);
-        }
         let (program, namespace) = (self.program.as_fd(), self.namespace.as_fd());
+        let attach = move || {
+            let link = attach_tcx(program, ifindex)?;
+            // Not to know what was there before is to judge it as new.
+            io::Result::Ok((link, programs_at(ifindex).unwrap_or_default()))
+        };
+        if same(&here, &self.namespace)? {
+            return attach();
+        }
         std::thread::scope(|scope| {
             let there = scope.spawn(move || {
                 move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
-                attach_tcx(program, ifindex)
+                attach()
             });
             there.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
         })

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::fast::layout::{Ask4, Ask6, Decision, Flow, Key4, Key6, Made, Path, Verdict};
+use crate::fast::layout::{Ask4, Ask6, Clock, Decision, Flow, Key4, Key6, Made, Path, Port, Verdict};
 
 /// The memory of an array map with `BPF_F_MMAPABLE`.
 pub(crate) struct SharedArray {
@@ -175,6 +175,47 @@ pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<Ow
     }
 }
 
+const BPF_PROG_QUERY: libc::c_int = 16;
+
+/// The ids of the programs at tcx ingress of an interface of the calling thread's network namespace, of the first 64.
+pub(crate) fn programs_at(ifindex: u32) -> io::Result<Vec<u32>> {
+    /// `union bpf_attr` as `BPF_PROG_QUERY` reads it.
+    #[repr(C)]
+    struct Attributes {
+        ifindex: u32,
+        attach_type: u32,
+        flags: [u32; 2],
+        programs: u64,
+        count: u32,
+        padding: u32,
+        more: [u64; 4],
+    }
+    let mut programs = [0u32; 64];
+    let mut attributes = Attributes {
+        ifindex,
+        attach_type: BPF_TCX_INGRESS,
+        flags: [0; 2],
+        programs: programs.as_mut_ptr() as u64,
+        count: programs.len() as u32,
+        padding: 0,
+        more: [0; 4],
+    };
+    // SAFETY: the kernel writes at most `count` ids to `programs`, and their number to `count`.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut attributes,
+            size_of::<Attributes>(),
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let count = (attributes.count as usize).min(programs.len());
+    Ok(programs[..count].to_vec())
+}
+
 const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
 
 /// Deletes keys of a hash map; those that are not there are passed over.
@@ -234,3 +275,9 @@ unsafe impl aya::Pod for Decision {}
 unsafe impl aya::Pod for Verdict {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Made {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Path {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Port {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Clock {}

@@ -31,13 +31,19 @@ pub(super) fn hosts() -> [rows::Interface; 3] {
 }
 
 pub(super) fn twin() -> Twin {
+    twin_with(rows::OPEN)
+}
+
+/// The same, the first of them in this group.
+pub(super) fn twin_with(group: u64) -> Twin {
     let fabric = || {
         let mut fabric = Fabric::default();
         fabric.apply(&rows::base());
         fabric.apply(&rows::nat_gateway());
         fabric.apply(&rows::put(vec![rows::private_table()]));
-        for host in hosts() {
-            fabric.apply(&host.delta());
+        for (n, host) in hosts().into_iter().enumerate() {
+            let groups = if n == 0 { vec![group] } else { host.groups.clone() };
+            fabric.apply(&rows::Interface { groups, ..host }.delta());
         }
         fabric
     };

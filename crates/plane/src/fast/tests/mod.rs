@@ -1,5 +1,6 @@
 //! The program in the kernel against the engine: the same frames through both, by `BPF_PROG_TEST_RUN`.
 
+mod before;
 mod bytes;
 mod differential;
 mod made;
@@ -124,6 +125,8 @@ impl Twin {
             now,
             dropped: 0,
         };
+        twin.follow();
+        twin.fast.before.take_up(&mut twin.kernel, now);
         twin.follow();
         assert_eq!(twin.fast.counters().refused, 0);
         twin

@@ -1,0 +1,105 @@
+//! What a program made whose engine did not live to hear of it.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use atoll_fabric::Packet;
+use atoll_net::packet::{protocol, tcp_flags};
+
+use super::bytes::{answer, established, flags, from, hosts, ifindex, offer, twin_with};
+use super::*;
+use crate::frames;
+use crate::rig_rows as rows;
+
+const ACK: u8 = tcp_flags::ACK;
+
+/// Connections of every kind that a program has made: what is to be known of them, and what is over.
+struct Left {
+    links: Vec<OwnedFd>,
+    living: Vec<[Packet; 2]>,
+    over: Vec<[Packet; 2]>,
+}
+
+/// Makes connections of somebody whom nobody may reach, and ends engine and program's owner at once.
+fn killed(prepare: impl Fn(&Fast)) -> Left {
+    let mut twin = twin_with(rows::CLOSED);
+    let [_, b, _] = hosts();
+    let (mut living, mut over) = (Vec::new(), Vec::new());
+    for dst in [IpAddr::from(b.v4()), b.v6().into()] {
+        established(&mut twin, &from(0, dst, protocol::TCP, (4000, 80)));
+        let mut made = |port| {
+            let there = from(0, dst, protocol::TCP, (port, 80));
+            let before = twin.fast.counters().made;
+            let opened = offer(&mut twin, &flags(&there, tcp_flags::SYN));
+            assert_eq!(twin.fast.counters().made, before + 1);
+            let back = answer(&twin, &opened, protocol::TCP);
+            for (packet, bits) in [(&back, tcp_flags::SYN | ACK), (&there, ACK), (&back, ACK)] {
+                assert!(offer(&mut twin, &flags(packet, bits)).by_kernel);
+            }
+            [flags(&there, ACK), flags(&back, ACK)]
+        };
+        living.push(made(5000));
+        let half = made(5001);
+        let reset = made(5002);
+        assert!(offer(&mut twin, &flags(&half[0], ACK | tcp_flags::FIN)).by_kernel);
+        assert!(offer(&mut twin, &flags(&reset[1], tcp_flags::RST)).by_kernel);
+        living.push(half);
+        over.push(reset);
+    }
+    prepare(&twin.fast);
+    let links = (2..=5).filter_map(|port| twin.fast.link(port).unwrap()).collect();
+    Left { links, living, over }
+}
+
+/// What the program and, behind it, the engine do with a packet.
+fn passes(twin: &mut Twin, packet: &Packet) -> (bool, bool) {
+    let (data, at) = (frames::frame(packet), ifindex(twin, packet));
+    let run = test_run(twin.fast.program.as_fd(), &data[vnet::LENGTH..], at, None).unwrap();
+    let by_kernel = run.verdict == REDIRECT;
+    let by_engine = !by_kernel && !through(&mut twin.kernel, twin.now, at, &data).is_empty();
+    twin.follow();
+    (by_kernel, by_engine)
+}
+
+#[test]
+fn the_next_engine_knows_what_a_program_made_whose_engine_was_killed() {
+    if !machine(5) {
+        return;
+    }
+    let left = killed(|_| {});
+    assert_eq!(left.links.len(), 4);
+    let mut next = twin_with(rows::CLOSED);
+    for [_, back] in &left.living {
+        // The rules alone let nobody in.
+        let (data, at) = (frames::frame(back), ifindex(&next, back));
+        assert!(through(&mut next.plain, next.now, at, &data).is_empty());
+        let (by_kernel, by_engine) = passes(&mut next, back);
+        assert!(by_kernel || by_engine, "{back:?}");
+    }
+    for [_, back] in &left.over {
+        assert_eq!(passes(&mut next, back), (false, false));
+    }
+    // It is known as any other: what ends it is the engine's.
+    let [there, back] = left.living[0];
+    for packet in [&there, &back] {
+        assert_eq!(passes(&mut next, packet), (true, false));
+    }
+    assert_eq!(
+        passes(&mut next, &flags(&back, ACK | tcp_flags::FIN)),
+        (false, true)
+    );
+}
+
+#[test]
+fn what_a_program_of_another_layout_made_is_judged_as_new() {
+    if !machine(5) {
+        return;
+    }
+    let left = killed(|fast| {
+        fast.now.set_nth_word(0, layout::LAYOUT_OF, layout::LAYOUT ^ 1);
+    });
+    let mut next = twin_with(rows::CLOSED);
+    for [_, back] in &left.living {
+        assert_eq!(passes(&mut next, back), (false, false));
+    }
+}
