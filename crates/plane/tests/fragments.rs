@@ -9,7 +9,7 @@ use atoll_fabric::{Port, Stage, walk};
 use atoll_plane::Capacity;
 use rig::socket::{delivers, dropped, eventually, noise};
 use rig::wire::{Datagram, Wire, arrives};
-use rig::{OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
+use rig::{OUTSIDE_ROUTER, OUTSIDE_STATION, OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
 
 /// Orders in which pieces may come: as they are, the first last, backwards.
 const ORDERS: [fn(&mut Vec<Vec<u8>>); 3] =
@@ -57,6 +57,20 @@ fn a_nat_gateway_takes_udp_in_pieces_in_whatever_order() {
             let from = arrives(&wire, &server, &datagram, order);
             assert_eq!(from.ip(), IpAddr::from(rows::NAT_PUBLIC));
             assert_eq!(*seen.get_or_insert(from), from);
+        }
+        // And back: what answers comes in pieces too, which only the first one's ports lead inside.
+        let Some(seen) = seen else { unreachable!() };
+        let (outside_wire, client) = (Wire::new(&outside), a.namespace.udp(a.v4, 4000));
+        let answer = Datagram {
+            macs: (OUTSIDE_STATION, OUTSIDE_ROUTER),
+            src: OUTSIDE_V4.into(),
+            dst: rows::NAT_PUBLIC.into(),
+            ports: (53, seen.port()),
+            data: &data,
+        };
+        for order in ORDERS {
+            let from = arrives(&outside_wire, &client, &answer, order);
+            assert_eq!(from, (OUTSIDE_V4, 53).into());
         }
         // semantics 82: of ICMP it takes none, whichever piece comes first.
         for (offset, more) in [(1400, false), (0, true)] {

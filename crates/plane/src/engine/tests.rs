@@ -524,11 +524,20 @@ fn a_checksum_unfinished_inside_a_datagram_is_finished() {
     let mut data = asks(transport + 16, 16);
     assert_eq!(world.send(ifindex, &mut data).unwrap(), Stage::Delivered);
     assert_eq!(data[..vnet::LENGTH], Vnet::PLAIN);
-    let carried = &data[vnet::LENGTH + transport + 16..];
+    let carried = &data[vnet::LENGTH + transport + 16..].to_vec();
     assert_eq!(carried[18..], inner[18..]);
     let sum = Sum::default().bytes(carried).fold();
     let pseudo = pseudo(carried.len()).fold();
     assert_eq!(Sum::default().word(sum).word(pseudo).fold(), 0xffff);
+    // GRE is judged by its number alone, so it may be unfinished anywhere behind its header.
+    let tunnel = [&[0, 0, 8, 0][..], &inner].concat();
+    let mut data = frame((macs.0, macs.1), src.into(), dst.into(), 47, &tunnel, 64);
+    data[0] = 1;
+    data[6..8].copy_from_slice(&(transport as u16 + 4).to_ne_bytes());
+    data[8..10].copy_from_slice(&16u16.to_ne_bytes());
+    assert_eq!(world.send(ifindex, &mut data).unwrap(), Stage::Delivered);
+    assert_eq!(data[..vnet::LENGTH], Vnet::PLAIN);
+    assert_eq!(data[vnet::LENGTH + transport + 4..], *carried);
     // Nowhere else: not in the headers that the rules judge, not behind the packet.
     for (start, offset) in [
         (14, 10),

@@ -167,8 +167,8 @@ pub struct Rig {
 pub const OUTSIDE_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
 /// The same in IPv6.
 pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 0x10);
-const OUTSIDE_ROUTER: Mac = Mac([0x02, 0xff, 0, 0, 0, 1]);
-const OUTSIDE_STATION: Mac = Mac([0x02, 0xff, 0, 0, 0, 2]);
+pub const OUTSIDE_ROUTER: Mac = Mac([0x02, 0xff, 0, 0, 0, 1]);
+pub const OUTSIDE_STATION: Mac = Mac([0x02, 0xff, 0, 0, 0, 2]);
 
 impl Rig {
     /// A fabric with the VPC of [`rows::base`].
