@@ -131,9 +131,10 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
             interfaces.insert(port.slot_and_one.wrapping_sub(1), ifindex);
         }
     }
-    let way = |key: Key, number: u32, version: u32, fin: bool| {
+    let way = |key: Key, number: u32, version: u32| {
         let path: layout::Path = paths.read(number as usize)?;
-        if path.version != version {
+        // A port that a NAT gateway gave may not be what it would give now.
+        if path.version != version || path.role != layout::ROLE_NONE {
             return None;
         }
         let mac = |from: usize| Some(Mac(*path.macs_in.get(from..)?.first_chunk()?));
@@ -146,7 +147,7 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
             key,
             macs,
             packets,
-            fin,
+            fin: false,
         };
         Some((*interfaces.get(&key.slot().0)?, way))
     };
@@ -157,16 +158,17 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
         let Some(made) = theirs.whole(sequence) else {
             continue;
         };
+        let (there, back) = keys_of(&made);
+        let (Some(mut there), Some(mut back)) = (
+            way(there, made.path, made.path_version),
+            way(back, made.reply_path, made.reply_path_version),
+        ) else {
+            continue;
+        };
         // From now on its program leaves what ends it to us.
         let life = theirs.take(sequence);
-        if life.over {
-            continue;
-        }
-        let (there, back) = keys_of(&made);
-        if let (Some(there), Some(back)) = (
-            way(there, made.path, made.path_version, life.fin.0),
-            way(back, made.reply_path, made.reply_path_version, life.fin.1),
-        ) {
+        if !life.over {
+            (there.1.fin, back.1.fin) = life.fin;
             pairs.push((there, back));
         }
     }
