@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use atoll_daemon::control::protocol::{Reply, Request, Status};
+use atoll_daemon::control::protocol::{FlowNumbers, Reply, Request, Status};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::{Outcome, arguments, output, table};
@@ -19,6 +19,23 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Status) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+fn of_flows(flows: &FlowNumbers) -> String {
+    let mut text = format!(
+        "{} tracked, {} NAT mappings; they {} this daemon",
+        flows.connections,
+        flows.nat_mappings,
+        match flows.written_down {
+            true => "outlive",
+            false => "cannot be written down and end with",
+        }
+    );
+    if flows.misses_refused > 0 {
+        let refused = flows.misses_refused;
+        text += &format!("; {refused} packets beyond their port's share were refused (atoll top)");
+    }
+    text
+}
+
 fn print(status: &Status) -> std::io::Result<()> {
     output::line(format!(
         "endpoint    {}  (auth {}, data plane {})",
@@ -26,6 +43,9 @@ fn print(status: &Status) -> std::io::Result<()> {
     ))?;
     if let Some(reason) = &status.data_plane_reason {
         output::line(format!("            not a faster data plane, because {reason}"))?;
+    }
+    if let Some(flows) = &status.flows {
+        output::line(format!("flows       {}", of_flows(flows)))?;
     }
     output::line(format!(
         "data        {}",

@@ -101,6 +101,13 @@ fn flows_and_top(house: &House, plane: &str) {
     house.say(&serving, &["up", template.to_str().unwrap()]);
     assert_eq!(house.say(&serving, &["flows", "Idle"]), "no flow is known\n");
     let status = house.status(&serving);
+    assert_eq!(status["flows"]["written_down"], true, "{status:#}");
+    assert_eq!(status["flows"]["misses_refused"], 0, "{status:#}");
+    let said = house.say(&serving, &["status"]);
+    assert!(
+        said.contains(" tracked, 0 NAT mappings; they outlive this daemon"),
+        "{said}"
+    );
     let instances = status["regions"][0]["instances"].as_array().unwrap();
     let enis: Vec<(&str, &str)> = instances
         .iter()

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::control::protocol::{Env, InstanceStatus, RegionStatus, StackStatus, Status};
 use crate::entropy;
+use crate::flows;
 use crate::last_console::LastConsoles;
 use crate::options::{Auth, DataPlane};
 use crate::reconcile::hosted::Reports;
@@ -103,6 +104,7 @@ impl Daemon {
         }
     }
 
+    /// Asks the data plane for its numbers, which may wait for it: not to be called on a thread that serves others.
     pub(crate) fn status(&self) -> Status {
         Status {
             endpoint: self.endpoint_url(),
@@ -110,6 +112,7 @@ impl Daemon {
             auth: self.auth.to_string(),
             data_plane: self.data_plane.to_string(),
             data_plane_reason: self.data_plane_reason.clone(),
+            flows: self.plane.as_ref().and_then(flows::numbers),
             data_directory: self
                 .data_directory
                 .as_ref()

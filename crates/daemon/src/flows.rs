@@ -8,11 +8,11 @@ use atoll_fabric::packet::protocol;
 use atoll_fabric::{L4, Port, Stage};
 use atoll_lens::way;
 use atoll_model::Timestamp;
-use atoll_plane::{Counters, Ends, FlowQuery, LiveFlow, Way};
+use atoll_plane::{Counters, Ends, FlowQuery, LiveFlow, Plane, Way};
 use atoll_region::Region;
 
 use crate::control::protocol::{
-    Counted, EngineCounters, Flow, FlowWay, Flows, KernelCounters, Sample, StageCount,
+    Counted, EngineCounters, Flow, FlowNumbers, FlowWay, Flows, KernelCounters, Sample, StageCount,
 };
 use crate::daemon::Daemon;
 use crate::entropy;
@@ -83,6 +83,17 @@ impl Daemon {
 }
 
 const NO_PLANE: &str = "this daemon has no data plane, so it knows no flows (--data-plane none)";
+
+/// What the data plane knows of flows, in numbers; `None` when it has ended.
+pub(crate) fn numbers(plane: &Plane) -> Option<FlowNumbers> {
+    let (flows, counters) = (plane.flows().ok()?, plane.counters().ok()?);
+    Some(FlowNumbers {
+        connections: flows.connections,
+        nat_mappings: flows.mappings,
+        written_down: flows.written_down,
+        misses_refused: counters.misses_refused,
+    })
+}
 
 fn counted(counters: &Counters) -> Counted {
     let count = |stage: &Stage| {

@@ -100,6 +100,9 @@ pub struct Status {
     /// Why it is not a faster one, if nobody asked for that.
     #[serde(default)]
     pub data_plane_reason: Option<String>,
+    /// What the data plane knows of flows, in numbers; absent without one.
+    #[serde(default)]
+    pub flows: Option<FlowNumbers>,
     /// The data directory; absent when nothing is kept.
     pub data_directory: Option<String>,
     /// Which limits of memory, processes and CPU are in force for instances, and why others are not.
@@ -107,6 +110,19 @@ pub struct Status {
     pub limits: Limits,
     /// Each region, the default one first.
     pub regions: Vec<RegionStatus>,
+}
+
+/// What the data plane knows of flows, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowNumbers {
+    /// Connections that security groups track, both ends counted.
+    pub connections: usize,
+    /// Mappings of NAT gateways.
+    pub nat_mappings: usize,
+    /// Whether both are written down, so that they outlive the daemon.
+    pub written_down: bool,
+    /// Packets dropped unread since the start: their port had sent more than its share while others waited.
+    pub misses_refused: u64,
 }
 
 /// A region.

@@ -85,7 +85,13 @@ fn refused(message: String) -> Reply {
 
 async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
     match request {
-        Request::Status => Reply::Status(daemon.status()),
+        Request::Status => {
+            let daemon = daemon.clone();
+            match tokio::task::spawn_blocking(move || daemon.status()).await {
+                Ok(status) => Reply::Status(status),
+                Err(panic) => refused(panic.to_string()),
+            }
+        }
         Request::Env => Reply::Env(daemon.env()),
         Request::Trace { query } => match daemon.trace(query).await {
             Ok(trace) => Reply::Trace(Box::new(trace)),
