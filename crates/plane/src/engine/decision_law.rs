@@ -432,8 +432,14 @@ fn made_or_seen(
     let known = |host: &Host, packet: &Packet, outbound| -> Vec<_> {
         let Engine { fabric, flows, .. } = &host.engine;
         let enis = world.enis.keys();
-        enis.map(|eni| fabric.tracked(flows, *eni, packet, outbound, now))
-            .collect()
+        let states = enis.map(|eni| fabric.tracked(flows, *eni, packet, outbound, now));
+        // Whether TCP is a stream says nothing (semantics 46), and the packet that would make it one may be forwarded by
+        // an answer that was kept before, where its answers come another way.
+        let counts = |state: State| match packet.protocol {
+            protocol::TCP => State(state.0 & !State::STREAM),
+            _ => state,
+        };
+        states.map(|state| state.map(counts)).collect()
     };
     let Some(key) = made.key(&syn) else {
         return Ok(false);
