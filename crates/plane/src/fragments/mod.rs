@@ -357,12 +357,14 @@ impl<P> Fragments<P> {
         }
         while self.counts[class as usize] > self.most || self.bytes > self.most * BYTES_A_PACKET {
             let by_bytes = self.counts[class as usize] <= self.most;
-            let largest = self.ports.iter().max_by_key(|(_, port)| {
-                if by_bytes {
+            // Of those that have as much, not the one that comes: it would get no room at all.
+            let largest = self.ports.iter().max_by_key(|(of, port)| {
+                let has = if by_bytes {
                     port.bytes
                 } else {
                     port.counts[class as usize]
-                }
+                };
+                (has, **of != slot)
             });
             let class = if by_bytes { Class::Waiting } else { class };
             let Some(slot) = largest.map(|(slot, _)| *slot) else {
