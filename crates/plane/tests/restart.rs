@@ -180,6 +180,29 @@ fn connections_that_the_kernel_made_are_known_to_the_next_plane_and_none_is_made
 }
 
 #[test]
+fn connections_that_the_kernel_made_are_known_after_a_kill() {
+    scenario(|| {
+        let mut rig = Rig::new(Capacity::SMALL);
+        let (a, b) = (rig.guest(1, 10, &[rows::CLOSED]), rig.guest(2, 10, &[rows::OPEN]));
+        rig.plane.stop();
+        let plane = rig.start_elsewhere();
+        let (v4, v6) = (b.namespace.listen(b.v4, 80), b.namespace.listen(b.v6, 80));
+        let mut open = Vec::new();
+        for _ in 0..20 {
+            open.push(connected(&a.namespace, &v4, b.v4));
+            open.push(connected(&a.namespace, &v6, b.v6));
+        }
+        // At once: of the latest nobody has asked.
+        let links = plane.kill();
+        rig.start_again();
+        rig.tell_again();
+        drop(links);
+        // Their far ends speak first: unknown, that would not get in.
+        all_carry(&mut open, 7);
+    });
+}
+
+#[test]
 fn where_the_kernel_forwards_not_one_packet_is_lost_in_between() {
     scenario(|| {
         let mut rig = Rig::new(Capacity::SMALL);

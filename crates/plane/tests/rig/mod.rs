@@ -2,6 +2,7 @@
 //! descriptors, so that it goes with the process, however that ends.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod elsewhere;
 pub mod errors;
 pub mod rows;
 pub mod socket;
