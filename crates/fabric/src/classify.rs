@@ -157,11 +157,14 @@ pub(crate) struct TrafficTable {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Span {
-    /// Protocol number; plus [`KEYLESS`] for packets without a key.
-    code: u16,
-    from: u16,
+    /// Protocol number, plus [`KEYLESS`] for packets without a key, and the first key, in one word to compare.
+    start: u32,
     to: u16,
     rule: u16,
+}
+
+fn start(code: u16, from: u16) -> u32 {
+    u32::from(code) << 16 | u32::from(from)
 }
 
 /// Added to the protocol of packets without ports: only rules about every port are about them.
@@ -205,8 +208,7 @@ impl TrafficTable {
                 let next = edges.peek().map_or(at, |(next, ..)| *next);
                 if let (true, Some(rule)) = (next > at, active.iter().min()) {
                     spans.push(Span {
-                        code,
-                        from: at as u16,
+                        start: start(code, at as u16),
                         to: (next - 1) as u16,
                         rule: *rule,
                     });
@@ -214,8 +216,12 @@ impl TrafficTable {
             }
         }
         spans.dedup_by(|next, last| {
-            let joins =
-                next.code == last.code && next.rule == last.rule && last.to.checked_add(1) == Some(next.from);
+            let joins = next.rule == last.rule
+                && last
+                    .to
+                    .checked_add(1)
+                    .map(|after| start((last.start >> 16) as u16, after))
+                    == Some(next.start);
             if joins {
                 last.to = next.to;
             }
@@ -232,11 +238,11 @@ impl TrafficTable {
     pub(crate) fn find(&self, protocol: u8, key: Option<u16>) -> Option<u16> {
         let code = u16::from(protocol) + if key.is_none() { KEYLESS } else { 0 };
         let key = key.unwrap_or(0);
-        let after = self.spans.partition_point(|s| (s.code, s.from) <= (code, key));
+        let after = self.spans.partition_point(|s| s.start <= start(code, key));
         let span = after
             .checked_sub(1)
             .and_then(|at| self.spans.get(at))
-            .filter(|s| s.code == code && key <= s.to)
+            .filter(|s| s.start >> 16 == u32::from(code) && key <= s.to)
             .map(|s| s.rule);
         match (self.any, span) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -1,5 +1,6 @@
 //! Network ACLs: stateless, in order, at the edge of a subnet (semantics 22-34).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,8 +17,7 @@ use crate::stage::Stage;
 use crate::subnet::SubnetPart;
 use crate::trace::{Decision, Place, Recorder, RuleRef};
 
-/// The compiled rules of an ACL, by direction and family. At most 40 rules each (semantics 33): a scan in order
-/// is the fastest search there is.
+/// The compiled rules of an ACL, by direction and family.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Acl {
     pub(crate) id: NetworkAclId,
@@ -27,27 +27,34 @@ pub(crate) struct Acl {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Sides {
-    v4: Box<[Rule<u32>]>,
-    v6: Box<[Rule<u128>]>,
+    v4: Rules<u32>,
+    v6: Rules<u128>,
+}
+
+/// At most 40 rules (semantics 33), in order, of which a packet is held only against those about its far address: the
+/// rules' blocks cut the addresses into intervals, each of which has a list of its own.
+#[derive(Clone, Debug, PartialEq)]
+struct Rules<K> {
+    /// Where each interval begins, the first one at zero; none without rules.
+    starts: Box<[K]>,
+    /// Where each interval's list ends in `lists`.
+    ends: Box<[u32]>,
+    lists: Box<[Rule]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Rule<K> {
-    first: K,
-    last: K,
+struct Rule {
     number: u16,
+    range: PortRange,
     /// Protocol, or every one.
     protocol: Option<u8>,
-    range: PortRange,
     allow: bool,
 }
 
-impl<K: Copy + Ord> Rule<K> {
+impl Rule {
     #[inline]
-    fn matches(&self, addr: K, protocol: u8, key: Option<u16>) -> bool {
-        self.first <= addr
-            && addr <= self.last
-            && self.protocol.is_none_or(|p| p == protocol)
+    fn matches(&self, protocol: u8, key: Option<u16>) -> bool {
+        self.protocol.is_none_or(|p| p == protocol)
             && match key {
                 Some(key) => self.range.contains(key),
                 None => self.range.is_all(),
@@ -55,15 +62,47 @@ impl<K: Copy + Ord> Rule<K> {
     }
 }
 
+impl<K: Copy + Ord> Rules<K> {
+    /// Of rules in order, each with the first and the last address of its block.
+    fn new(rules: &[(K, K, Rule)], zero: K, next: impl Fn(K) -> Option<K>) -> Rules<K> {
+        let edges = rules
+            .iter()
+            .flat_map(|(first, last, _)| [Some(*first), next(*last)]);
+        let edges: BTreeSet<K> = edges
+            .flatten()
+            .chain((!rules.is_empty()).then_some(zero))
+            .collect();
+        let (mut starts, mut ends, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+        for start in edges {
+            let about = |(first, last, _): &&(K, K, Rule)| *first <= start && start <= *last;
+            starts.push(start);
+            lists.extend(rules.iter().filter(about).map(|(.., rule)| *rule));
+            ends.push(u32::try_from(lists.len()).unwrap_or(u32::MAX));
+        }
+        Rules {
+            starts: starts.into(),
+            ends: ends.into(),
+            lists: lists.into(),
+        }
+    }
+
+    #[inline]
+    fn first_match(&self, addr: K, protocol: u8, key: Option<u16>) -> Judgement {
+        let interval = self.starts.partition_point(|start| *start <= addr).checked_sub(1);
+        let list = interval.and_then(|at| {
+            let begin = match at.checked_sub(1) {
+                Some(before) => *self.ends.get(before)?,
+                None => 0,
+            };
+            self.lists.get(begin as usize..*self.ends.get(at)? as usize)
+        });
+        list.and_then(|list| list.iter().find(|rule| rule.matches(protocol, key)))
+            .map_or((false, None), |rule| (rule.allow, Some(rule.number)))
+    }
+}
+
 /// An ACL's answer: whether it allows, and by which number; `None` is the final `*` (semantics 22).
 pub(crate) type Judgement = (bool, Option<u16>);
-
-fn first_match<K: Copy + Ord>(rules: &[Rule<K>], addr: K, protocol: u8, key: Option<u16>) -> Judgement {
-    rules
-        .iter()
-        .find(|rule| rule.matches(addr, protocol, key))
-        .map_or((false, None), |rule| (rule.allow, Some(rule.number)))
-}
 
 impl Sides {
     fn new<'a>(entries: impl Iterator<Item = (&'a u16, &'a AclEntry)>) -> Sides {
@@ -73,32 +112,22 @@ impl Sides {
             let Some((protocol, range)) = range_of(entry.traffic) else {
                 continue;
             };
-            let allow = entry.action == RuleAction::Allow;
-            let number = *number;
+            let rule = Rule {
+                number: *number,
+                range,
+                protocol,
+                allow: entry.action == RuleAction::Allow,
+            };
             // The block's family decides which packets the rule is about: semantics 27.
             match (entry.cidr.network(), entry.cidr.last()) {
-                (IpAddr::V4(first), IpAddr::V4(last)) => v4.push(Rule {
-                    first: u32::from(first),
-                    last: u32::from(last),
-                    number,
-                    protocol,
-                    range,
-                    allow,
-                }),
-                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push(Rule {
-                    first: u128::from(first),
-                    last: u128::from(last),
-                    number,
-                    protocol,
-                    range,
-                    allow,
-                }),
+                (IpAddr::V4(first), IpAddr::V4(last)) => v4.push((u32::from(first), u32::from(last), rule)),
+                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push((u128::from(first), u128::from(last), rule)),
                 _ => {}
             }
         }
         Sides {
-            v4: v4.into(),
-            v6: v6.into(),
+            v4: Rules::new(&v4, 0, |last| last.checked_add(1)),
+            v6: Rules::new(&v6, 0, |last| last.checked_add(1)),
         }
     }
 }
@@ -115,8 +144,8 @@ impl Acl {
     /// The port ranges of all rules, both ways.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
         [&self.ingress, &self.egress].into_iter().flat_map(|side| {
-            let v4 = side.v4.iter().map(|rule| rule.range);
-            let v6 = side.v6.iter().map(|rule| rule.range);
+            let v4 = side.v4.lists.iter().map(|rule| rule.range);
+            let v6 = side.v6.lists.iter().map(|rule| rule.range);
             v4.chain(v6).map(|range| (range.from, range.to))
         })
     }
@@ -135,8 +164,8 @@ impl Acl {
             Direction::Egress => &self.egress,
         };
         match far {
-            IpAddr::V4(a) => first_match(&sides.v4, u32::from(a), protocol, key),
-            IpAddr::V6(a) => first_match(&sides.v6, u128::from(a), protocol, key),
+            IpAddr::V4(a) => sides.v4.first_match(u32::from(a), protocol, key),
+            IpAddr::V6(a) => sides.v6.first_match(u128::from(a), protocol, key),
         }
     }
 }
@@ -204,5 +233,37 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         }
         self.record(here, Decision::Allowed { tracked: false }, rule);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_rule_in_order_decides_wherever_the_blocks_lie(
+            rules in proptest::collection::vec((0u8..=255, 0u8..=255, 0u8..3, 0u16..6, any::<bool>()), 0..12),
+            probes in proptest::collection::vec((any::<u8>(), 0u8..3, proptest::option::of(0u16..6)), 40),
+        ) {
+            // semantics 22
+            let rules: Vec<(u8, u8, Rule)> = (1u16..)
+                .zip(rules)
+                .map(|(number, (a, b, protocol, from, allow))| {
+                    let range = if from == 0 { PortRange::ALL } else { PortRange { from, to: 5 } };
+                    let protocol = (protocol > 0).then_some(protocol);
+                    (a.min(b), a.max(b), Rule { number, range, protocol, allow })
+                })
+                .collect();
+            let compiled = Rules::new(&rules, 0u8, |last| last.checked_add(1));
+            for (addr, protocol, key) in probes {
+                let scan = rules
+                    .iter()
+                    .find(|(first, last, rule)| (*first..=*last).contains(&addr) && rule.matches(protocol, key))
+                    .map_or((false, None), |(.., rule)| (rule.allow, Some(rule.number)));
+                prop_assert_eq!(compiled.first_match(addr, protocol, key), scan);
+            }
+        }
     }
 }
