@@ -15,10 +15,9 @@ use hashbrown::HashMap;
 use crate::component::Changed;
 use crate::egress_only_gateway::EgressOnlyPart;
 use crate::flows::{Owner, Slot};
-use crate::interface_index::{ByAddress, ById};
+use crate::interface_index::{At, Interfaces};
 use crate::nat_gateway::NatPart;
 use crate::network_acl::Acl;
-use crate::network_interface::Interface;
 use crate::route_table::{Associations, Table};
 use crate::security_group::GroupSets;
 use crate::subnet::SubnetPart;
@@ -50,12 +49,11 @@ pub struct Fabric {
     pub(crate) group_rows: HashMap<SecurityGroupId, Arc<SecurityGroup>>,
     pub(crate) sets: GroupSets,
     pub(crate) interface_rows: HashMap<EniId, Arc<NetworkInterface>>,
-    pub(crate) interfaces: ById,
-    pub(crate) addresses: ByAddress,
+    pub(crate) interfaces: Interfaces,
     /// By the address that the outside knows, with the private one; IPv6 is its own.
-    pub(crate) publics: HashMap<IpAddr, (Arc<Interface>, IpAddr)>,
+    pub(crate) publics: HashMap<IpAddr, (At, IpAddr)>,
     /// By MAC on the link.
-    pub(crate) stations: HashMap<(SubnetId, Mac), Arc<Interface>>,
+    pub(crate) stations: HashMap<(SubnetId, Mac), At>,
     pub(crate) alive: HashMap<InstanceId, bool>,
     pub(crate) instance_enis: HashMap<InstanceId, Vec<EniId>>,
     pub(crate) gateway_vpcs: HashMap<InternetGatewayId, VpcId>,
@@ -159,8 +157,8 @@ impl Fabric {
         if subnet.routers.contains(&addr) {
             return Some(subnet.router_mac);
         }
-        self.addresses
-            .get(asking.vpc, addr)
+        self.interfaces
+            .with_address(asking.vpc, addr)
             .filter(|owner| owner.subnet == asking.subnet && owner.id != eni)
             .map(|owner| owner.mac)
     }
@@ -179,15 +177,16 @@ impl Fabric {
 
     /// The interface that has a private address of a VPC.
     pub fn interface_at(&self, vpc: VpcId, addr: IpAddr) -> Option<EniId> {
-        self.addresses.get(vpc, addr).map(|interface| interface.id)
+        self.interfaces
+            .with_address(vpc, addr)
+            .map(|interface| interface.id)
     }
 
     /// The interface that has an address known outside (public or Elastic IPv4, any VPC's IPv6), and its private
     /// one.
     pub fn public(&self, addr: IpAddr) -> Option<(EniId, IpAddr)> {
-        self.publics
-            .get(&addr)
-            .map(|(interface, private)| (interface.id, *private))
+        self.public_interface(addr)
+            .map(|(interface, private)| (interface.id, private))
     }
 
     /// The router's addresses in an interface's subnet: the routable ones first, then the link-local ones.

@@ -142,10 +142,9 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let dst = self.packet.dst;
         self.depends(Component::public(dst));
         let unknown = Stage::IgwUnknownPublicDestination;
-        let Some((interface, private)) = self.fabric.publics.get(&dst) else {
+        let Some((interface, private)) = self.fabric.public_interface(dst) else {
             return Err(self.halt(unknown, Place::Internet, None)); // semantics 69
         };
-        let (interface, private): (&'a Interface, IpAddr) = (interface, *private);
         self.remember(interface);
         self.depends(Component::interface(interface.id));
         if dst.is_ipv6()
@@ -253,7 +252,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
 fn public_of(owner: &Interface, private: IpAddr) -> Option<IpAddr> {
     match private {
         IpAddr::V4(private) => owner
-            .public
+            .public()
             .iter()
             .find(|(p, _): &&(Ipv4Addr, Ipv4Addr)| *p == private)
             .map(|(_, public)| IpAddr::V4(*public)),

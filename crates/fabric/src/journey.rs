@@ -219,7 +219,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             return Some(known);
         }
         self.depends(Component::address(vpc, addr));
-        let found: &'a Interface = self.fabric.addresses.get(vpc, addr)?;
+        let found: &'a Interface = self.fabric.interfaces.with_address(vpc, addr)?;
         self.depends(Component::interface(found.id));
         self.remember(found);
         Some(found)

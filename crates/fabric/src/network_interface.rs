@@ -5,31 +5,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use atoll_model::network_interface::{AttachmentState, InterfaceType};
-use atoll_model::{EniId, InstanceId, NetworkInterface, SecurityGroupId, SubnetId, VpcId};
+use atoll_model::{EniId, InstanceId, NetworkInterface, SubnetId, VpcId};
 use atoll_net::Mac;
 
 use crate::component::{Changed, Component};
 use crate::fabric::Fabric;
 use crate::flows::{FlowView, Owner, Slot};
+use crate::interface_index::At;
 use crate::journey::{Halt, Journey};
 use crate::stage::Stage;
 use crate::trace::{Decision, Place, Recorder};
 use crate::tracking::Timeouts;
 
-/// What of an interface matters to packets.
+/// What of an interface matters to packets: two cache lines that are fetched together, the first of which says
+/// nearly all that a walk asks.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(C, align(128))]
 pub(crate) struct Interface {
     pub(crate) id: EniId,
-    pub(crate) slot: Slot,
     pub(crate) vpc: VpcId,
     pub(crate) subnet: SubnetId,
+    v4: Option<Ipv4Addr>,
     pub(crate) mac: Mac,
-    pub(crate) addresses: Addresses,
-    /// (private, public), IPv4.
-    pub(crate) public: Box<[(Ipv4Addr, Ipv4Addr)]>,
-    /// Sorted, each once.
-    pub(crate) groups: Box<[SecurityGroupId]>,
-    pub(crate) set: Slot,
     /// Source/destination check (semantics 65).
     pub(crate) checks: bool,
     pub(crate) is_nat: bool,
@@ -37,51 +34,68 @@ pub(crate) struct Interface {
     pub(crate) attached: bool,
     /// Attached to an instance that is alive.
     pub(crate) running: bool,
+    /// Its groups, by the number of their set.
+    pub(crate) set: Slot,
+    pub(crate) slot: Slot,
+    more: Option<Box<More>>,
+    v6: Option<Ipv6Addr>,
     pub(crate) timeouts: Timeouts,
 }
 
-/// An interface's private addresses; the primary ones, mostly all there are, stand within the part itself.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Addresses {
-    v4: Option<Ipv4Addr>,
-    v6: Option<Ipv6Addr>,
-    more: Box<[IpAddr]>,
+const _: () = assert!(size_of::<Option<Interface>>() == 128);
+
+/// What most interfaces do not have.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct More {
+    /// Addresses beside the primary ones.
+    addresses: Box<[IpAddr]>,
+    /// (private, public), IPv4.
+    public: Box<[(Ipv4Addr, Ipv4Addr)]>,
 }
 
-impl Addresses {
-    fn new(row: &NetworkInterface) -> Addresses {
+impl More {
+    fn new(row: &NetworkInterface) -> Option<Box<More>> {
         let secondary_v4 = row.private_addresses.iter().skip(1).map(|a| IpAddr::V4(a.ip));
         let secondary_v6 = row.ipv6_addresses.iter().skip(1).map(|a| IpAddr::V6(*a));
-        Addresses {
-            v4: row.primary_ip(),
-            v6: row.ipv6_addresses.first().copied(),
-            more: secondary_v4.chain(secondary_v6).collect(),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn contains(&self, addr: IpAddr) -> bool {
-        let primary = match addr {
-            IpAddr::V4(a) => self.v4 == Some(a),
-            IpAddr::V6(a) => self.v6 == Some(a),
+        let public = row.private_addresses.iter();
+        let more = More {
+            addresses: secondary_v4.chain(secondary_v6).collect(),
+            public: public
+                .filter_map(|a| a.public.map(|public| (a.ip, public.ip)))
+                .collect(),
         };
-        primary || self.more.contains(&addr)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        let primary = self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6));
-        primary.chain(self.more.iter().copied())
+        (more != More::default()).then(|| Box::new(more))
     }
 }
 
 impl Interface {
+    /// Whether it has a private address.
     #[inline]
     pub(crate) fn has(&self, addr: IpAddr) -> bool {
-        self.addresses.contains(addr)
+        let primary = match addr {
+            IpAddr::V4(a) => self.v4 == Some(a),
+            IpAddr::V6(a) => self.v6 == Some(a),
+        };
+        primary
+            || self
+                .more
+                .as_ref()
+                .is_some_and(|more| more.addresses.contains(&addr))
+    }
+
+    /// Its private addresses.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let primary = self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6));
+        primary.chain(self.more.iter().flat_map(|more| more.addresses.iter().copied()))
+    }
+
+    /// Its IPv4 addresses that the outside knows: (private, public).
+    pub(crate) fn public(&self) -> &[(Ipv4Addr, Ipv4Addr)] {
+        self.more.as_ref().map_or(&[], |more| &more.public)
     }
 
     pub(crate) fn has_public(&self) -> bool {
-        !self.public.is_empty()
+        !self.public().is_empty()
     }
 }
 
@@ -131,8 +145,8 @@ impl Fabric {
         let old = self.interfaces.get(id).cloned();
         let Some(row) = self.interface_rows.get(&id).cloned() else {
             if let Some(old) = old {
-                self.interfaces.remove(id);
                 self.unindex(&old, None, changed);
+                self.interfaces.remove(id);
                 self.leave_set(old.set);
                 changed.add(Component::interface(id));
                 changed.gone.push(old.slot);
@@ -143,7 +157,7 @@ impl Fabric {
         groups.sort_unstable();
         groups.dedup();
         let set = match &old {
-            Some(old) if *old.groups == *groups => old.set,
+            Some(old) if self.sets.groups(old.set) == groups => old.set,
             _ => self.join_set(&groups, changed),
         };
         let instance = instance_of(&row);
@@ -157,13 +171,9 @@ impl Fabric {
             vpc: row.vpc,
             subnet: row.subnet,
             mac: row.mac,
-            addresses: Addresses::new(&row),
-            public: row
-                .private_addresses
-                .iter()
-                .filter_map(|a| a.public.map(|public| (a.ip, public.ip)))
-                .collect(),
-            groups: groups.into(),
+            v4: row.primary_ip(),
+            v6: row.ipv6_addresses.first().copied(),
+            more: More::new(&row),
             set,
             checks: row.source_dest_check,
             is_nat,
@@ -171,41 +181,50 @@ impl Fabric {
             running: instance.is_some_and(|i| self.alive.get(&i).copied().unwrap_or(false)),
             timeouts: Timeouts::new(&row.connection_tracking),
         };
-        if old.as_deref() == Some(&part) {
+        if old.as_ref() == Some(&part) {
             return;
         }
-        let part = Arc::new(part);
         if let Some(old) = &old {
             self.unindex(old, Some(&part), changed);
             if old.set != part.set {
                 self.leave_set(old.set);
             }
         }
-        self.index(&part, old.as_deref(), changed);
-        self.interfaces.insert(part);
+        let at = self.interfaces.put(part.clone());
+        self.index(&part, at, old.as_ref(), changed);
         changed.add(Component::interface(id));
     }
 
-    fn index(&mut self, part: &Arc<Interface>, old: Option<&Interface>, changed: &mut Changed) {
-        for addr in part.addresses.iter() {
-            self.addresses.insert(addr, Arc::clone(part));
+    /// The interface that has an address known outside, and its private one.
+    pub(crate) fn public_interface(&self, addr: IpAddr) -> Option<(&Interface, IpAddr)> {
+        let (at, private) = self.publics.get(&addr)?;
+        Some((self.interfaces.at(*at)?, *private))
+    }
+
+    /// The interface that has a MAC on a subnet's link.
+    pub(crate) fn station(&self, subnet: SubnetId, mac: Mac) -> Option<&Interface> {
+        self.interfaces.at(*self.stations.get(&(subnet, mac))?)
+    }
+
+    fn index(&mut self, part: &Interface, at: At, old: Option<&Interface>, changed: &mut Changed) {
+        for addr in part.addresses() {
+            self.interfaces.lead(part.vpc, addr, at);
             if old.is_none_or(|old| old.vpc != part.vpc || !old.has(addr)) {
                 changed.add(Component::address(part.vpc, addr));
                 changed.add(Component::public(addr));
             }
             if addr.is_ipv6() {
-                self.publics.insert(addr, (Arc::clone(part), addr));
+                self.publics.insert(addr, (at, addr));
             }
         }
-        for pair @ (private, public) in &part.public {
+        for pair @ (private, public) in part.public() {
             let public = IpAddr::V4(*public);
-            self.publics
-                .insert(public, (Arc::clone(part), IpAddr::V4(*private)));
-            if old.is_none_or(|old| !old.public.contains(pair)) {
+            self.publics.insert(public, (at, IpAddr::V4(*private)));
+            if old.is_none_or(|old| !old.public().contains(pair)) {
                 changed.add(Component::public(public));
             }
         }
-        self.stations.insert((part.subnet, part.mac), Arc::clone(part));
+        self.stations.insert((part.subnet, part.mac), at);
         if old.is_none_or(|old| (old.subnet, old.mac) != (part.subnet, part.mac)) {
             changed.add(Component::station(part.subnet, part.mac));
         }
@@ -215,30 +234,30 @@ impl Fabric {
     /// delta may move an address, in either order.
     fn unindex(&mut self, old: &Interface, new: Option<&Interface>, changed: &mut Changed) {
         let id = old.id;
-        for addr in old.addresses.iter() {
+        for addr in old.addresses() {
             if new.is_some_and(|new| new.vpc == old.vpc && new.has(addr)) {
                 continue;
             }
-            self.addresses.remove(old.vpc, addr, id);
-            if addr.is_ipv6() && self.publics.get(&addr).is_some_and(|(i, _)| i.id == id) {
+            self.interfaces.lead_no_more(old.vpc, addr, id);
+            if addr.is_ipv6() && self.public_interface(addr).is_some_and(|(i, _)| i.id == id) {
                 self.publics.remove(&addr);
             }
             changed.add(Component::address(old.vpc, addr));
             changed.add(Component::public(addr));
         }
-        for pair in &old.public {
-            if new.is_some_and(|new| new.public.contains(pair)) {
+        for pair in old.public() {
+            if new.is_some_and(|new| new.public().contains(pair)) {
                 continue;
             }
             let public = IpAddr::V4(pair.1);
-            if self.publics.get(&public).is_some_and(|(i, _)| i.id == id) {
+            if self.public_interface(public).is_some_and(|(i, _)| i.id == id) {
                 self.publics.remove(&public);
             }
             changed.add(Component::public(public));
         }
         let key = (old.subnet, old.mac);
         if new.is_none_or(|new| (new.subnet, new.mac) != key) {
-            if self.stations.get(&key).is_some_and(|i| i.id == id) {
+            if self.station(old.subnet, old.mac).is_some_and(|i| i.id == id) {
                 self.stations.remove(&key);
             }
             changed.add(Component::station(old.subnet, old.mac));

@@ -194,6 +194,14 @@ impl GroupSets {
     pub(crate) fn get(&self, set: Slot) -> Option<&GroupSet> {
         self.entries.get(set.0 as usize).map(|entry| &*entry.compiled)
     }
+
+    /// The groups of a set, in order.
+    #[inline]
+    pub(crate) fn groups(&self, set: Slot) -> &[SecurityGroupId] {
+        self.entries
+            .get(set.0 as usize)
+            .map_or(&[], |entry| &entry.groups)
+    }
 }
 
 impl Fabric {
@@ -343,7 +351,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             } else {
                 self.identity.and_then(|id| self.interface(id))
             };
-            side.allows_groups(&far?.groups, number, rule_key)
+            side.allows_groups(self.fabric.sets.groups(far?.set), number, rule_key)
         });
         let Some(allowed) = allowed else {
             if let Some(key) = &key {

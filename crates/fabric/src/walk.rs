@@ -219,7 +219,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let here = Place::Subnet(subnet.id);
         let mac = self.packet.dst_mac;
         self.depends(Component::station(subnet.id, mac));
-        let Some(station) = self.fabric.stations.get(&(subnet.id, mac)) else {
+        let Some(station) = self.fabric.station(subnet.id, mac) else {
             return Err(self.halt(Stage::NoSuchAddress, here, None));
         };
         self.record(here, Decision::OnLink, None);
@@ -337,7 +337,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         }
     }
 
-    fn finish(self, end: Result<Action, Halt>) -> Outcome {
+    fn finish(&self, end: Result<Action, Halt>) -> Outcome {
         let alone = self.original.fragment.is_some() || self.original.is_icmp_error();
         let verdict = match (end, self.ended) {
             (Ok(action), _) => Verdict::Forward(action),

@@ -161,7 +161,7 @@ impl Effects {
 
     /// The effects, in the order of the way.
     pub fn iter(&self) -> impl Iterator<Item = &Effect> {
-        self.list.iter().flatten()
+        self.list.iter().map_while(Option::as_ref)
     }
 
     /// Whether nothing changes.
