@@ -149,6 +149,12 @@ impl Ports {
         self.get(*self.by_ifindex.get(&ifindex)?)
     }
 
+    /// The slot of an interface's port.
+    #[inline]
+    pub(crate) fn slot(&self, ifindex: u32) -> Option<PortSlot> {
+        self.by_ifindex.get(&ifindex).copied()
+    }
+
     /// The port that the rules name.
     pub(crate) fn named(&self, port: Port) -> Option<&Standing> {
         self.get(*self.by_port.get(&port)?)

@@ -66,6 +66,66 @@ impl Key {
         ))
     }
 
+    /// The key that a frame will have if it is the most common kind of a packet, all of whose fields stand at fixed
+    /// places: TCP or UDP right behind an IP header without options, in one piece. Nothing is judged by it; it is
+    /// for looking ahead ([`Key::is_of`]).
+    #[inline(always)]
+    pub(crate) fn at_a_glance(slot: PortSlot, frame: &[u8]) -> Option<Key> {
+        let known = |protocol: u8| protocol == protocol::TCP || protocol == protocol::UDP;
+        let head = frame.first_chunk::<38>()?;
+        let word = |head: &[u8], at: usize| {
+            let bytes = head.get(at..).and_then(|tail| tail.first_chunk::<4>());
+            bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
+        };
+        let mut words = [0; 10];
+        words[0] = slot.0;
+        match (head[12], head[13]) {
+            (0x08, 0x00) if head[14] == 0x45 && head[20] & 0x3f == 0 && head[21] == 0 && known(head[23]) => {
+                words[1] = word(head, 34);
+                words[2] = word(head, 26);
+                words[3] = word(head, 30);
+                Some(Key {
+                    words,
+                    protocol: head[23],
+                    v6: false,
+                })
+            }
+            (0x86, 0xdd) if known(head[20]) => {
+                let head = frame.first_chunk::<58>()?;
+                words[1] = word(head, 54);
+                for (nth, part) in words[2..].iter_mut().enumerate() {
+                    *part = word(head, 22 + 4 * nth);
+                }
+                Some(Key {
+                    words,
+                    protocol: head[20],
+                    v6: true,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is the key of a packet that came in at its port.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, headers: &Headers) -> bool {
+        let (Transport::Tcp { src, dst, .. } | Transport::Udp { src, dst }) = headers.transport else {
+            return false;
+        };
+        if headers.fragment.is_some() || self.protocol != headers.protocol {
+            return false;
+        }
+        match (headers.src, headers.dst) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                !self.v6
+                    && self.words[1] == (u32::from(src) << 16 | u32::from(dst))
+                    && self.words[2] == from.to_bits()
+                    && self.words[3] == to.to_bits()
+            }
+            _ => Key::of_headers(self.slot(), headers) == Some(*self),
+        }
+    }
+
     /// The key of what answers a packet that leaves by a port.
     pub(crate) fn of_reply(slot: PortSlot, sent: &Packet) -> Key {
         let numbers = match sent.l4 {

@@ -20,7 +20,7 @@ use atoll_fabric::{CellId, Cells};
 
 pub(crate) use decision::{Decision, MOST as MOST_DECISIONS};
 pub(crate) use key::Key;
-pub(crate) use path::{Path, PortRole};
+pub(crate) use path::{Path, PortRole, Way};
 
 use crate::port::PortSlot;
 use crate::sys::slab::{Half, Line};
@@ -220,6 +220,13 @@ impl FlowCache {
     pub(crate) fn answer(&self, found: &Found, cells: &Cells, now: u32) -> Option<&Path> {
         let path = self.paths.get(found.path)?;
         (found.holds(now) && found.generation == cells.generation(path.cell)).then_some(path)
+    }
+
+    /// The same in short.
+    #[inline]
+    pub(crate) fn way(&self, found: &Found, cells: &Cells, now: u32) -> Option<&Way> {
+        let way = self.paths.way(found.path)?;
+        (found.holds(now) && found.generation == cells.generation(way.cell())).then_some(way)
     }
 
     /// Keeps an answer until `expires`; false when there is no room.

@@ -64,9 +64,78 @@ impl Path {
     }
 }
 
+/// What most packets need to know of a path: one cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Way {
+    /// The MAC addresses that a frame must have come with, as they stand in it: the destination first.
+    pub from: [u8; 12],
+    /// Those that it leaves with.
+    pub to: [u8; 12],
+    /// The interface that it leaves by.
+    pub ifindex: u32,
+    /// Longest IP packet, in bytes.
+    pub mtu: u32,
+    cell: CellId,
+    /// What it takes from the hop limit.
+    pub hop_limit_decrement: u8,
+    /// Whether it matters which MAC addresses a frame came with.
+    pub checks: bool,
+    /// Whether that port leads to the internet.
+    pub exits: bool,
+    /// Whether it changes nothing but MAC addresses.
+    pub plain: bool,
+    /// Whether there is a path.
+    stands: bool,
+}
+
+impl Way {
+    const NONE: Way = Way {
+        from: [0; 12],
+        to: [0; 12],
+        ifindex: 0,
+        mtu: 0,
+        cell: CellId(0),
+        hop_limit_decrement: 0,
+        checks: false,
+        exits: false,
+        plain: false,
+        stands: false,
+    };
+
+    fn of(path: &Path) -> Way {
+        let beside = |dst: Mac, src: Mac| {
+            let mut both = [0; 12];
+            both[..6].copy_from_slice(&dst.0);
+            both[6..].copy_from_slice(&src.0);
+            both
+        };
+        Way {
+            from: path.macs.map_or([0; 12], |(src, dst)| beside(dst, src)),
+            to: beside(path.dst_mac, path.src_mac),
+            ifindex: path.ifindex,
+            mtu: path.mtu,
+            cell: path.cell,
+            hop_limit_decrement: path.hop_limit_decrement,
+            checks: path.macs.is_some(),
+            exits: path.exits,
+            plain: path.rewrite.is_empty() && path.role == PortRole::None && path.hop_limit_decrement == 0,
+            stands: true,
+        }
+    }
+
+    /// What the answer depends on.
+    #[inline]
+    pub(super) fn cell(&self) -> CellId {
+        self.cell
+    }
+}
+
 /// Interned paths with the number of entries that use each.
 pub(super) struct Paths {
     places: Vec<Option<Path>>,
+    /// The same in short; none where there is no path.
+    ways: Vec<Way>,
     users: Vec<u32>,
     free: Vec<u32>,
     numbers: HashMap<Path, u32>,
@@ -81,6 +150,7 @@ impl Paths {
     pub(super) fn new(most: usize) -> Paths {
         Paths {
             places: Vec::new(),
+            ways: Vec::new(),
             users: Vec::new(),
             free: Vec::new(),
             numbers: HashMap::new(),
@@ -108,6 +178,10 @@ impl Paths {
     }
 
     fn change(&mut self, number: u32) {
+        let path = self.places.get(number as usize).and_then(Option::as_ref);
+        if let Some(way) = self.ways.get_mut(number as usize) {
+            *way = path.map_or(Way::NONE, Way::of);
+        }
         if let Some(version) = self.versions.get_mut(number as usize) {
             *version = version.wrapping_add(1);
         }
@@ -119,9 +193,15 @@ impl Paths {
     /// Has a path's memory fetched.
     #[inline]
     pub(super) fn prefetch(&self, number: u32) {
-        if let Some(place) = self.places.get(number as usize) {
-            prefetch(place);
+        if let Some(way) = self.ways.get(number as usize) {
+            prefetch(way);
         }
+    }
+
+    /// The path in short, unless its port has closed.
+    #[inline]
+    pub(super) fn way(&self, number: u32) -> Option<&Way> {
+        self.ways.get(number as usize).filter(|way| way.stands)
     }
 
     /// The path, unless its port has closed.
@@ -140,6 +220,7 @@ impl Paths {
                     None if self.places.len() >= self.most => return None,
                     None => {
                         self.places.push(None);
+                        self.ways.push(Way::NONE);
                         self.users.push(0);
                         self.versions.push(0);
                         (self.places.len() - 1) as u32

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use atoll_net::packet::{Frame, Sum, parse};
 use proptest::prelude::*;
 
 use super::table::{Found, Full, Table};
@@ -101,4 +102,64 @@ fn a_connection_fits_its_share_of_memory() {
         "{}",
         FlowCache::bytes_a_connection()
     );
+}
+
+proptest! {
+    #[test]
+    fn a_glance_at_a_frame_says_what_its_headers_say_or_nothing(
+        bytes in proptest::collection::vec(any::<u8>(), 96),
+        v6 in any::<bool>(),
+        options in any::<bool>(),
+        fragment in any::<bool>(),
+        protocol in prop_oneof![Just(6u8), Just(17), Just(47)],
+    ) {
+        let mut frame = bytes;
+        frame[6] &= 0xfe; // no group sends
+        let at = match (v6, options) {
+            (false, false) => 34,
+            (false, true) => 38,
+            (true, false) => 54,
+            (true, true) => 62,
+        };
+        let data = 24;
+        frame.truncate(at + data);
+        if v6 {
+            frame[12..16].copy_from_slice(&[0x86, 0xdd, 0x60, 0]);
+            frame[18..20].copy_from_slice(&(at as u16 - 54 + data as u16).to_be_bytes());
+            frame[20] = if options { 60 } else { protocol };
+            if options {
+                // A header of destination options that is all padding.
+                frame[54..58].copy_from_slice(&[protocol, 0, 1, 4]);
+            }
+        } else {
+            frame[12..15].copy_from_slice(&[8, 0, if options { 0x46 } else { 0x45 }]);
+            frame[16..18].copy_from_slice(&(at as u16 - 14 + data as u16).to_be_bytes());
+            frame[20..22].copy_from_slice(&[if fragment { 0x20 } else { 0x40 }, 0]);
+            frame[23] = protocol;
+            frame[34..at].fill(1); // no operation
+            frame[24..26].fill(0);
+            let sum = Sum::default().bytes(&frame[14..at]).checksum();
+            frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        }
+        match protocol {
+            6 => frame[at + 12] = 0x50,
+            17 => frame[at + 4..at + 6].copy_from_slice(&(data as u16).to_be_bytes()),
+            _ => {}
+        }
+        let Ok(Frame::Ip(headers)) = parse(&frame) else {
+            return Err(TestCaseError::fail("the frame is right"));
+        };
+        let (slot, other) = (PortSlot(5), PortSlot(6));
+        let glance = Key::at_a_glance(slot, &frame);
+        let common = protocol != 47 && !options && (v6 || !fragment);
+        prop_assert_eq!(glance.is_some_and(|key| key.is_of(&headers)), common);
+        if common {
+            prop_assert_eq!(glance, Key::of_headers(slot, &headers));
+            prop_assert_ne!(glance, Key::of_headers(other, &headers));
+            // Of another packet it is not the key.
+            let numbers = at + usize::from(frame[at + 2] & 3);
+            frame[numbers] ^= 1;
+            prop_assert!(!Key::at_a_glance(slot, &frame).is_some_and(|key| key.is_of(&headers)));
+        }
+    }
 }

@@ -3,45 +3,60 @@
 use atoll_fabric::Stage;
 use atoll_model::Timestamp;
 use atoll_net::packet::{
-    Headers, RewriteError, Transport, is_icmp_error, lower_hop_limit, rewrite, set_macs, tcp_flags,
+    Headers, RewriteError, Transport, TransportChecksum, is_icmp_error, lower_hop_limit, rewrite, set_macs,
+    tcp_flags,
 };
 
-use super::{Emission, Engine, Ip, Outbox};
-use crate::cache::Path;
+use super::{Emission, Engine, Outbox, wire_length};
+use crate::cache::{Found, Path};
+use crate::vnet::Offloads;
 
 impl Engine {
-    /// Forwards a packet by the kept answer that was found for it. False if there is none that holds for it; nothing was done then.
-    #[inline]
+    /// Forwards a packet by the kept answer that was found for it. False if it does not hold for it; nothing was done
+    /// then.
+    #[inline(always)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a packet in pieces, which stay in registers"
+    )]
     pub(super) fn forward(
         &mut self,
         now: Timestamp,
-        ip: &Ip,
+        headers: &Headers,
+        offloads: Offloads,
+        found: &Found,
         frame: &mut [u8],
         index: usize,
         out: &mut Outbox,
     ) -> bool {
-        if always_walks(&ip.headers) {
+        if always_walks(headers) {
             return false;
         }
-        let Some(found) = &ip.found else {
+        let Some(way) = self.cache.way(found, &self.cells, now.0 as u32) else {
             return false;
         };
-        let Some(path) = self.cache.answer(found, &self.cells, now.0 as u32) else {
+        let Some(macs) = frame.first_chunk_mut::<12>() else {
             return false;
         };
-        let came_right = path
-            .macs
-            .is_none_or(|macs| macs == (ip.headers.src_mac, ip.headers.dst_mac));
-        if !came_right || ip.headers.hop_limit <= path.hop_limit_decrement || ip.wire_length() > path.mtu {
+        if (way.checks && *macs != way.from)
+            || headers.hop_limit <= way.hop_limit_decrement
+            || wire_length(headers, offloads) > way.mtu
+        {
             return false;
         }
-        if apply(frame, ip, path, found.number).is_err() {
-            // The path is of the other family: impossible, as its key is of this one.
-            return false;
+        if way.plain {
+            *macs = way.to;
+        } else {
+            let path = self.cache.path(found.path).0;
+            // A path of the other family is impossible, as its key is of this one.
+            if path.is_none_or(|path| apply(frame, *headers, offloads.checksum, path, found.number).is_err())
+            {
+                return false;
+            }
         }
         self.counters.hits += 1;
         self.counters.ended(
-            if path.exits {
+            if way.exits {
                 Stage::ExitsToInternet
             } else {
                 Stage::Delivered
@@ -49,7 +64,7 @@ impl Engine {
             1,
         );
         out.push(Emission::Received {
-            ifindex: path.ifindex,
+            ifindex: way.ifindex,
             index,
         });
         true
@@ -66,12 +81,20 @@ fn always_walks(headers: &Headers) -> bool {
     }
 }
 
-#[inline]
-fn apply(frame: &mut [u8], ip: &Ip, path: &Path, number: u16) -> Result<(), RewriteError> {
+/// Apart from the way of packets that nothing is rewritten of, and with headers of its own: so theirs need not stand in
+/// memory.
+#[inline(never)]
+fn apply(
+    frame: &mut [u8],
+    headers: Headers,
+    checksum: TransportChecksum,
+    path: &Path,
+    number: u16,
+) -> Result<(), RewriteError> {
     let new = path.rewrite_with(number);
     if !new.is_empty() {
-        rewrite(frame, &ip.headers, &new, ip.offloads.checksum)?;
+        rewrite(frame, &headers, &new, checksum)?;
     }
-    lower_hop_limit(frame, &ip.headers, path.hop_limit_decrement)?;
+    lower_hop_limit(frame, &headers, path.hop_limit_decrement)?;
     set_macs(frame, path.src_mac, path.dst_mac)
 }

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use atoll_fabric::{Cells, Drop, Fabric, Flows, L4, Limits, Packet, Place, Port, Stage};
 use atoll_model::{Delta, Timestamp};
+use atoll_net::packet::arp::Arp;
 use atoll_net::packet::{Frame, Headers, Transport, complete_checksum, parse};
 
 use crate::PlaneError;
@@ -26,7 +27,7 @@ use crate::drops::{DropVerdicts, KeptDrop, RecentDrops};
 use crate::fast::Changes;
 use crate::fragments::Fragments;
 use crate::journal::{Journal, prolonged};
-use crate::port::{Attachment, Ports, Standing};
+use crate::port::{Attachment, PortSlot, Ports, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
 use decide::Budget;
@@ -125,7 +126,7 @@ pub struct Engine {
     capacity: Capacity,
     /// When full cells may be looked through again.
     cells_due: Timestamp,
-    reading: Vec<Reading>,
+    glances: Vec<Glance>,
     /// Where the state of flows is written down, if it is.
     journal: Option<Journal>,
     /// Asks the kernel about a flow, where it takes part.
@@ -142,19 +143,13 @@ const DECISIONS_EVERY: u64 = 1000;
 /// How often full cells are looked through for unused ones, in milliseconds.
 const CELLS_EVERY: u64 = 10_000;
 
-/// A frame of the batch, read.
-enum Reading {
-    /// Nothing of it goes on; it is counted.
-    Done,
-    /// It cannot be read.
-    Malformed { port: Port },
-    /// An ARP packet.
-    Arp {
-        standing: Standing,
-        arp: atoll_net::packet::arp::Arp,
-    },
-    /// An IP packet.
-    Ip(Ip),
+/// What is looked for before a frame of the batch is read.
+struct Glance {
+    /// The port it came in at, if there is one.
+    slot: Option<PortSlot>,
+    /// Its key, if it is a common packet, and what is kept for that.
+    key: Option<(Key, u64)>,
+    found: Option<Found>,
 }
 
 /// An IP packet of the batch.
@@ -170,12 +165,9 @@ pub(crate) struct Ip {
 }
 
 impl Ip {
-    /// Bytes of the longest IP packet that this one stands for on the wire (semantics 129, 130).
     #[inline]
     fn wire_length(&self) -> u32 {
-        self.offloads
-            .segment_length
-            .unwrap_or(self.headers.length() as u32)
+        wire_length(&self.headers, self.offloads)
     }
 }
 
@@ -198,7 +190,7 @@ impl Engine {
             used_drops: Vec::new(),
             capacity,
             cells_due: now,
-            reading: Vec::new(),
+            glances: Vec::new(),
             journal: None,
             kernel: None,
             fresh: Fresh::default(),
@@ -346,88 +338,128 @@ impl Engine {
     pub fn process(&mut self, now: Timestamp, batch: &mut [Received<'_>], out: &mut Outbox) {
         // In stages, each of which asks for the memory that the next one reads: so the batch waits for it once
         // or twice, not packet by packet.
-        let mut reading = std::mem::take(&mut self.reading);
-        reading.clear();
-        for inbound in &mut *batch {
-            let read = self.read(inbound);
-            if let Reading::Ip(Ip {
-                key: Some((key, hash)),
-                ..
-            }) = &read
-            {
+        let mut glances = std::mem::take(&mut self.glances);
+        glances.clear();
+        for inbound in &*batch {
+            let slot = self.ports.slot(inbound.ifindex);
+            let key = slot.zip(inbound.data.get(vnet::LENGTH..));
+            let key = key.and_then(|(slot, frame)| Key::at_a_glance(slot, frame));
+            let key = key.map(|key| (key, self.cache.hash(&key)));
+            if let Some((key, hash)) = &key {
                 self.cache.prefetch(key, *hash);
             }
-            reading.push(read);
+            glances.push(Glance {
+                slot,
+                key,
+                found: None,
+            });
         }
-        for read in &mut reading {
-            if let Reading::Ip(ip) = read {
-                ip.found = ip.key.and_then(|(key, hash)| self.cache.find(&key, hash));
+        for glance in &mut glances {
+            if let Some((key, hash)) = &glance.key {
+                glance.found = self.cache.find(key, *hash);
             }
         }
         let version = self.cache.version();
-        for (index, (read, inbound)) in reading.iter_mut().zip(batch).enumerate() {
-            let Some(frame) = inbound.data.get_mut(vnet::LENGTH..) else {
-                continue;
-            };
-            match read {
-                Reading::Done => {}
-                Reading::Malformed { port } => self.malformed(now, *port),
-                Reading::Arp { standing, arp } => self.arp(standing, arp, out),
-                Reading::Ip(ip) => {
-                    // A packet before it in the batch may have changed what is kept.
-                    if self.cache.version() != version {
-                        ip.found = ip.key.and_then(|(key, hash)| self.cache.find(&key, hash));
-                    }
-                    if !self.forward(now, ip, frame, index, out) {
-                        self.walk(now, ip, inbound.data, index, out);
-                    }
-                }
-            }
+        for (index, (glance, inbound)) in glances.iter().zip(batch).enumerate() {
+            // A packet before it in the batch may have changed what is kept.
+            let holds = self.cache.version() == version;
+            self.receive(now, glance, holds, inbound, index, out);
         }
-        self.reading = reading;
+        self.glances = glances;
     }
 
-    /// Reads a frame. Inlined with what it calls: values that are written in pieces and read as a whole again stall.
+    /// Reads a frame, and forwards it by what a glance has found if that `holds`. Inlined with what it calls, so that
+    /// what most packets are asked never leaves the registers.
     #[inline(always)]
-    fn read(&mut self, inbound: &mut Received<'_>) -> Reading {
-        let Some(standing) = self.ports.at(inbound.ifindex).copied() else {
-            return Reading::Done;
+    fn receive(
+        &mut self,
+        now: Timestamp,
+        glance: &Glance,
+        holds: bool,
+        inbound: &mut Received<'_>,
+        index: usize,
+        out: &mut Outbox,
+    ) {
+        let Some(slot) = glance.slot else {
+            return;
         };
         self.counters.packets += 1;
-        let malformed = Reading::Malformed {
-            port: standing.attachment.port(),
-        };
         let Some((vnet, frame)) = Vnet::split(inbound.data) else {
-            return malformed;
+            return self.malformed(now, slot);
         };
         self.counters.bytes += frame.len() as u64;
         if inbound.tagged || inbound.truncated {
-            return malformed;
+            return self.malformed(now, slot);
         }
         match parse(frame) {
-            Ok(Frame::Ip(headers)) => match vnet
-                .offloads(&headers)
-                .or_else(|_| finish_within(&vnet, &headers, inbound.data))
-            {
-                Ok(offloads) => {
-                    let key =
-                        Key::of_headers(standing.slot, &headers).map(|key| (key, self.cache.hash(&key)));
-                    Reading::Ip(Ip {
-                        standing,
-                        headers,
-                        offloads,
-                        key,
-                        found: None,
-                    })
+            Ok(Frame::Ip(headers)) => {
+                let forwarded = if let (Some((key, _)), Some(found)) = (&glance.key, &glance.found)
+                    && holds
+                    && key.is_of(&headers)
+                    && let Ok(offloads) = vnet.offloads(&headers)
+                {
+                    self.forward(now, &headers, offloads, found, frame, index, out)
+                } else {
+                    false
+                };
+                if !forwarded {
+                    self.look_up(now, slot, (vnet, headers), inbound.data, index, out);
                 }
-                Err(vnet::Unfit) => malformed,
-            },
-            Ok(Frame::Arp(arp)) => Reading::Arp { standing, arp },
-            Err(_) => malformed,
+            }
+            Ok(Frame::Arp(arp)) => self.arp(slot, arp, out),
+            Err(_) => self.malformed(now, slot),
         }
     }
 
-    fn malformed(&mut self, now: Timestamp, ingress: Port) {
+    /// A packet that no glance has found an answer for: it may have one all the same, else it is walked.
+    #[inline(never)]
+    fn look_up(
+        &mut self,
+        now: Timestamp,
+        slot: PortSlot,
+        (vnet, headers): (Vnet, Headers),
+        data: &mut [u8],
+        index: usize,
+        out: &mut Outbox,
+    ) {
+        let Some(standing) = self.ports.get(slot).copied() else {
+            return;
+        };
+        let offloads = vnet
+            .offloads(&headers)
+            .or_else(|_| finish_within(&vnet, &headers, data));
+        let Ok(offloads) = offloads else {
+            return self.malformed(now, slot);
+        };
+        let key = Key::of_headers(slot, &headers).map(|key| (key, self.cache.hash(&key)));
+        let ip = Ip {
+            standing,
+            headers,
+            offloads,
+            key,
+            found: key.and_then(|(key, hash)| self.cache.find(&key, hash)),
+        };
+        if let (Some(found), Some(frame)) = (&ip.found, data.get_mut(vnet::LENGTH..))
+            && self.forward(now, &ip.headers, offloads, found, frame, index, out)
+        {
+            return;
+        }
+        self.walk(now, &ip, data, index, out);
+    }
+
+    #[cold]
+    fn arp(&mut self, slot: PortSlot, arp: Arp, out: &mut Outbox) {
+        if let Some(standing) = self.ports.get(slot).copied() {
+            self.answer_arp(&standing, &arp, out);
+        }
+    }
+
+    #[cold]
+    fn malformed(&mut self, now: Timestamp, slot: PortSlot) {
+        let Some(standing) = self.ports.get(slot) else {
+            return;
+        };
+        let ingress = standing.attachment.port();
         self.dropped(now, ingress, None, &unread(ingress, Stage::Malformed));
     }
 
@@ -479,6 +511,12 @@ impl Engine {
         self.counters.ended(drop.stage, count);
         self.recent.add(now, ingress, None, &drop, count);
     }
+}
+
+/// Bytes of the longest IP packet that one stands for on the wire (semantics 129, 130).
+#[inline]
+fn wire_length(headers: &Headers, offloads: Offloads) -> u32 {
+    offloads.segment_length.unwrap_or(headers.length() as u32)
 }
 
 /// A drop where a packet came in, before any rule was asked.

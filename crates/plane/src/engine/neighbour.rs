@@ -13,7 +13,7 @@ use crate::vnet::Vnet;
 
 impl Engine {
     /// Answers an ARP request.
-    pub(super) fn arp(&mut self, standing: &Standing, arp: &Arp, out: &mut Outbox) {
+    pub(super) fn answer_arp(&mut self, standing: &Standing, arp: &Arp, out: &mut Outbox) {
         let asks = arp.request && !arp.is_gratuitous_or_probe();
         let answer = if asks && self.may_ask(standing, arp.sender_mac) {
             self.neighbour(standing, IpAddr::V4(arp.sender), IpAddr::V4(arp.target))

@@ -40,6 +40,21 @@ pub(crate) struct Flow {
     pub bytes: u64,
 }
 
+/// What a flow in one direction takes of the kernel's memory, in bytes: 48 that the kernel puts before the key, key and
+/// value in whole words, and 8 of its allocator, which rounds up; and 16 of the place that leads there.
+const fn bytes_a_direction<K>() -> usize {
+    let entry = 48 + size_of::<K>().next_multiple_of(8) + size_of::<Flow>().next_multiple_of(8) + 8;
+    let rounded = if entry > 128 {
+        entry.next_multiple_of(64)
+    } else {
+        128
+    };
+    assert!(rounded <= 192, "the allocator's next size is 256");
+    rounded + 16
+}
+
+const _: () = assert!(bytes_a_direction::<Key4>() == 144 && bytes_a_direction::<Key6>() == 208);
+
 /// Of a flow: the program made it from a decision.
 pub(crate) const MADE: u16 = 1;
 
