@@ -1,5 +1,5 @@
 # The two commands of the README are `make demo` and `make test`; both set the machine up first.
-.PHONY: demo test setup lint build bench install
+.PHONY: demo test setup lint build bench guard install
 
 export CARGO_TERM_COLOR ?= auto
 
@@ -26,6 +26,11 @@ bench: build
 	@scripts/setup --bench
 	cargo bench --locked --workspace
 	bench/run --svg target/bench.svg --json target/bench.json
+
+# The instructions that the engine's functions take, held against what is recorded (bench/counts --help).
+guard: setup
+	@scripts/setup --bench
+	@bench/counts
 
 install: setup
 	cargo install --locked --path crates/cli
