@@ -225,6 +225,8 @@ pub struct Changed {
     pub(crate) came: Vec<(Owner, Slot)>,
     /// The VPCs of those that track connections.
     pub(crate) homes: Vec<(Slot, VpcId)>,
+    /// NAT gateways that translate to other addresses than before.
+    pub(crate) readdressed: Vec<Slot>,
 }
 
 impl Changed {

@@ -8,7 +8,7 @@ use atoll_model::{EniId, NatGateway, NatGatewayId, NatGatewayState, SubnetId, Vp
 
 use crate::component::{Changed, Component};
 use crate::fabric::Fabric;
-use crate::flows::{Effect, FlowView, Mapping, Owner, Slot};
+use crate::flows::{BLOCK, Effect, FlowView, Mapping, Owner, Slot};
 use crate::journey::{Halt, Journey, Leg};
 use crate::packet::{L4, Packet, Quote, protocol};
 use crate::stage::Stage;
@@ -83,6 +83,7 @@ impl Fabric {
         if let Some(old) = &old {
             self.nat_of_eni.remove(&old.eni);
             changed.add(Component::interface(old.eni));
+            changed.readdressed.push(old.slot);
         }
         match part {
             Some(part) => {
@@ -330,7 +331,9 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
     /// A free port at one of the gateway's addresses, beginning at one that the source decides.
     fn free_mapping(&self, part: &NatPart, wanted: Mapping) -> Option<Mapping> {
         let count = part.addresses.len().max(1);
-        let first = (u32::from(wanted.inside) as usize ^ usize::from(wanted.inside_port)) % count;
+        // Neighbouring ports have the same.
+        let block = usize::from(wanted.inside_port / BLOCK);
+        let first = (u32::from(wanted.inside) as usize ^ block) % count;
         part.addresses
             .iter()
             .cycle()

@@ -230,7 +230,9 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 					  void *data, void *end)
 {
 	__u16 port = bpf_ntohs(seen->src_port);
-	__be32 reply_numbers = numbers << 16 | numbers >> 16;
+	__be16 seen_port = decision->block ? bpf_htons(decision->block | (port & 0xff)) : seen->src_port;
+	/* What answers has the ports exchanged, as they are seen there. */
+	__be32 reply_numbers = (__be32)seen->dst_port | (__be32)seen_port << 16;
 	__u32 slot = seen->port->slot_and_one - 1, segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
 	struct flow flow = {}, reply = {};
 	__u32 number, place;
@@ -263,6 +265,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	flow.path_version = decision->path_version;
 	flow.generation = decision->generation;
 	flow.expires = seen->clock + decision->hold;
+	flow.number = seen_port;
 	flow.state = FLOW_MADE;
 	flow.sequence = number;
 	flow.last_seen = seen->clock;
@@ -272,6 +275,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	reply.path_version = decision->reply_path_version;
 	reply.generation = decision->reply_generation;
 	reply.expires = flow.expires;
+	reply.number = seen->src_port;
 	reply.state = FLOW_MADE | FLOW_BACK;
 	reply.sequence = number;
 	reply.last_seen = seen->clock;
@@ -333,7 +337,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 		return to_engine(seen, COUNT_NO_FLOW);
 	seen->port->may_make--; /* about: two processors may count one */
 	seen->counts->of[COUNT_MADE]++;
-	return obey(skb, &path, 0, seen, segments);
+	return obey(skb, &path, seen_port, seen, segments);
 }
 
 SEC("classifier")
@@ -412,6 +416,9 @@ int port_ingress(struct __sk_buff *skb)
 			};
 
 			decision = bpf_map_lookup_elem(&decisions4, &ask);
+			ask.block = bpf_ntohs(seen.src_port) >> 8;
+			if (!decision && ask.block)
+				decision = bpf_map_lookup_elem(&decisions4, &ask);
 		}
 	} else {
 		struct ipv6hdr *ip = (void *)(ethernet + 1);

@@ -54,7 +54,8 @@ struct ask4 {
 	__be32 src;
 	__be32 dst;
 	__be16 dst_port;
-	__u16 protocol;
+	__u8 protocol;
+	__u8 block; /* 0, or the high byte of the source port: where a NAT gateway gives ports, a decision is about these alone */
 };
 
 struct ask6 {
@@ -80,6 +81,8 @@ struct decision {
 	__u32 hold;       /* of the flows made from it, milliseconds */
 	__u16 lowest;     /* source port, in the machine's order */
 	__u16 highest;
+	__u16 block;      /* 0, or what a NAT gateway gives for the source port's block: the low byte stays */
+	__u16 reserved;
 };
 
 /* A flow that was made, in both directions: the program and the engine agree here about who ends it. Its place is its number's

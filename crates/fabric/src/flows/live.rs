@@ -6,6 +6,7 @@ use atoll_model::Timestamp;
 use atoll_net::Family;
 
 use super::nat::{Mappings, Refused};
+use super::reserved::{Reserved, ReservedId};
 use super::share::Shares;
 use super::table::Table;
 use super::{Effect, Effects, FlowKey, FlowView, Mapping, Slot, State, index};
@@ -212,6 +213,9 @@ impl Flows {
 
     /// Notes which owners are gone for good, so that the next sweeps forget their flows.
     pub fn forget(&mut self, changed: &Changed) {
+        for gateway in changed.gone.iter().chain(&changed.readdressed) {
+            self.mappings.end_reserved(*gateway);
+        }
         if !changed.gone.is_empty() {
             self.gone.extend(changed.gone.iter().copied());
             self.gone_until = self.v4.len().max(self.v6.len()).max(self.mappings.len()) * 2 + 1;
@@ -224,6 +228,28 @@ impl Flows {
         for (owner, vpc) in &changed.homes {
             self.shares.join(*owner, *vpc);
         }
+    }
+
+    /// Sets ports aside around a live mapping of a NAT gateway: of its source, towards its destination, for whoever
+    /// maps connections without a walk. A walk gives these connections the same ports, and nobody else gets them. `None`
+    /// where the mapping's neighbours are others', or the gateway has not enough to spare. Asked for again, it is what is
+    /// set aside already; it is to be given back as often as it was given.
+    pub fn reserve(&mut self, gateway: Slot, mapping: &Mapping, now: Timestamp) -> Option<Reserved> {
+        let tick = self.tick(now);
+        self.mappings.reserve(gateway, mapping, tick)
+    }
+
+    /// Who has these ports maps no more connections to them. Where nobody has, they stay set aside for so many milliseconds: until what was
+    /// mapped before is known here.
+    pub fn give_back(&mut self, id: ReservedId, now: Timestamp, linger: u32) {
+        let until = self.deadline(now, linger);
+        self.mappings.give_back(id, until);
+    }
+
+    /// Whether so much of the destination, the gateway or the table is used that these ports are to be given back, or
+    /// they are not set aside any more.
+    pub fn is_crowded(&self, id: ReservedId) -> bool {
+        self.mappings.is_crowded(id)
     }
 
     /// Connections tracked, both ends counted, those included that are idle too long but not yet swept.

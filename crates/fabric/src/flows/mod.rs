@@ -11,6 +11,7 @@ mod live;
 mod nat;
 mod owner;
 mod remembered;
+mod reserved;
 mod share;
 mod table;
 
@@ -24,6 +25,7 @@ pub use layered::Layered;
 pub use live::{Flows, Limits, LostRace};
 pub use owner::Owner;
 pub use remembered::{Place, Remembered, Shelf};
+pub use reserved::{BLOCK, Reserved, ReservedId};
 
 /// The number under which a [`crate::Fabric`] knows an owner of flows (an interface or a gateway) as long as it
 /// exists; never given twice. Flow state goes with the fabric that gave the numbers.

@@ -5,21 +5,22 @@ use std::net::Ipv4Addr;
 use atoll_model::nat_gateway::{CONNECTIONS_PER_DESTINATION, PORTS};
 
 use super::index::Index;
+use super::reserved::{BLOCK, Reservations, Reserved, ReservedId, low};
 use super::table::mix;
 use super::{Mapping, Slot};
 
 /// 28 bytes a mapping.
 #[derive(Clone, Copy, Debug)]
-struct Record {
-    gateway: u32,
-    deadline: u32,
-    inside: [u8; 4],
-    outside: [u8; 4],
-    remote: [u8; 4],
-    inside_port: u16,
-    outside_port: u16,
-    remote_port: u16,
-    protocol: u8,
+pub(super) struct Record {
+    pub(super) gateway: u32,
+    pub(super) deadline: u32,
+    pub(super) inside: [u8; 4],
+    pub(super) outside: [u8; 4],
+    pub(super) remote: [u8; 4],
+    pub(super) inside_port: u16,
+    pub(super) outside_port: u16,
+    pub(super) remote_port: u16,
+    pub(super) protocol: u8,
 }
 
 /// How many mappings of an outside address lead to one destination.
@@ -34,7 +35,7 @@ struct Destination {
 }
 
 impl Record {
-    fn of(gateway: Slot, m: &Mapping, deadline: u32) -> Record {
+    pub(super) fn of(gateway: Slot, m: &Mapping, deadline: u32) -> Record {
         Record {
             gateway: gateway.0,
             deadline,
@@ -121,16 +122,43 @@ impl Destination {
     }
 }
 
-/// Every port of 1024 to 65535 once (semantics 79), in an order that the connection and the seed decide.
-pub(super) fn candidates(wanted: &Mapping, seed: u64) -> impl Iterator<Item = u16> {
-    let count = u32::from(PORTS.to - PORTS.from) + 1;
-    let hash = Record::of(Slot(0), wanted, 0).forward_hash(seed ^ 0x6e61_7470);
-    let start = (hash as u32) % count;
-    // 64512 is 2^10 * 3^2 * 7: a step coprime to it visits every port.
-    let step = [11u32, 1013, 10007, 26993, 33331, 45007, 51427, 64499][(hash >> 61) as usize & 7];
-    (0..count).map(move |i| {
-        PORTS.from + ((u64::from(start) + u64::from(i) * u64::from(step)) % u64::from(count)) as u16
-    })
+/// Every port of 1024 to 65535 (semantics 79), in an order that the connection and the seed decide. First those with the
+/// low byte of the port inside, in the same order for all ports inside that share the high byte: so neighbours
+/// mostly map to neighbours (`reserved.rs`).
+pub(super) fn candidates(wanted: &Mapping, seed: u64) -> impl Iterator<Item = u16> + use<> {
+    let seed = seed ^ 0x6e61_7470;
+    let mut record = Record::of(Slot(0), wanted, 0);
+    let hash = record.forward_hash(seed);
+    let [_, low] = record.inside_port.to_be_bytes();
+    record.inside_port &= !(BLOCK - 1);
+    let of_block = record.forward_hash(seed);
+    // 252 blocks, which is 2^2 * 3^2 * 7, of 256 ports: a step coprime to the number visits every one.
+    let blocks = stepping(
+        of_block,
+        (PORTS.to - PORTS.from) / BLOCK + 1,
+        [5, 11, 13, 17, 19, 23, 25, 55],
+    )
+    .map(move |block| PORTS.from + block * BLOCK + u16::from(low));
+    // 64512 is 2^10 * 3^2 * 7.
+    let steps = [11, 1013, 10007, 26993, 33331, 45007, 51427, 64499];
+    let all = stepping(hash, PORTS.to - PORTS.from + 1, steps).map(|port| PORTS.from + port);
+    blocks.chain(all)
+}
+
+/// Every number below `count` once. The steps are coprime to it.
+fn stepping(hash: u64, count: u16, steps: [u16; 8]) -> impl Iterator<Item = u16> {
+    let start = (hash as u32) % u32::from(count);
+    let step = steps[(hash >> 61) as usize & 7];
+    (0..count).map(move |i| ((u64::from(start) + u64::from(i) * u64::from(step)) % u64::from(count)) as u16)
+}
+
+/// What part of its most a destination, a gateway or the whole table may have for ports to be set aside, and above
+/// which those that are are to be given back.
+const AMPLE: (usize, usize) = (3, 4);
+const CROWDED: (usize, usize) = (7, 8);
+
+fn within(part: (usize, usize), most: usize, count: usize) -> bool {
+    count <= most / part.1 * part.0
 }
 
 #[derive(Debug)]
@@ -144,6 +172,7 @@ pub(super) struct Mappings {
     reverse: Index,
     destinations: Vec<Destination>,
     by_destination: Index,
+    reserved: Reservations,
     seed: u64,
     cursor: usize,
     /// Places whose content changed, if somebody wants to know.
@@ -169,6 +198,7 @@ impl Mappings {
             reverse: Index::new(capacity),
             destinations: Vec::with_capacity(capacity),
             by_destination: Index::new(capacity),
+            reserved: Reservations::default(),
             seed,
             cursor: 0,
             touched: None,
@@ -253,13 +283,84 @@ impl Mappings {
         if self.is_full(record.gateway) && self.find_forward(&record).is_none() {
             return None;
         }
-        if self.count(&record) >= CONNECTIONS_PER_DESTINATION {
+        if let Some(bound) = self.reserved.bound(&record) {
+            return bound;
+        }
+        if self.count(&record) + self.reserved.spare(&record) >= CONNECTIONS_PER_DESTINATION {
             return None; // semantics 80
         }
         candidates(wanted, self.seed).find(|port| {
             record.outside_port = *port;
-            self.live(self.find_reverse(&record), now).is_none()
+            !self.reserved.forbids(&record) && self.live(self.find_reverse(&record), now).is_none()
         })
+    }
+
+    /// Whether destination, gateway and table of a mapping have no more than a part of what they may have.
+    fn within(&self, part: (usize, usize), record: &Record, more: usize) -> bool {
+        let to_destination = self.count(record) + self.reserved.spare(record) + more;
+        let held = self.held.get(record.gateway as usize).copied().unwrap_or(0) as usize;
+        within(part, CONNECTIONS_PER_DESTINATION, to_destination)
+            && within(part, self.per_gateway as usize, held)
+            && within(part, self.capacity, self.records.len())
+    }
+
+    /// Sets the block of a live mapping aside for its source, as far as both sides' ports are free around it or mapped
+    /// to each other already.
+    pub(super) fn reserve(&mut self, gateway: Slot, mapping: &Mapping, now: u32) -> Option<Reserved> {
+        let record = Record::of(gateway, mapping, 0);
+        let apart = low(record.inside_port) != low(record.outside_port) || record.inside_port < BLOCK;
+        let known = self.live(self.find_forward(&record), now);
+        if apart || !known.is_some_and(|known| known.same_reverse(&record)) {
+            return None;
+        }
+        if !self.within(AMPLE, &record, usize::from(BLOCK)) {
+            return None;
+        }
+        if self.reserved.near(&record) {
+            return self.reserved.again(&record);
+        }
+        if !self.reserved.has_room(record.gateway) {
+            return None;
+        }
+        let at = |low: u8| Record {
+            inside_port: record.inside_port & !(BLOCK - 1) | u16::from(low),
+            outside_port: record.outside_port & !(BLOCK - 1) | u16::from(low),
+            ..record
+        };
+        let agrees = |low: &u8| {
+            let wanted = at(*low);
+            let forward = self.live(self.find_forward(&wanted), now);
+            let reverse = self.live(self.find_reverse(&wanted), now);
+            forward.is_none_or(|known| known.same_reverse(&wanted))
+                && reverse.is_none_or(|known| known.same_forward(&wanted))
+        };
+        let own = low(record.inside_port);
+        let first = (0..own).rev().take_while(agrees).last().unwrap_or(own);
+        let last = (own..=u8::MAX).skip(1).take_while(agrees).last().unwrap_or(own);
+        let mapped = (first..=last).filter(|low| self.find_reverse(&at(*low)).is_some());
+        let mapped = mapped.count() as u32;
+        Some(self.reserved.add(&record, first, last, mapped))
+    }
+
+    #[cfg(test)]
+    pub(super) fn reserved(&self) -> &Reservations {
+        &self.reserved
+    }
+
+    /// See [`super::Flows::give_back`].
+    pub(super) fn give_back(&mut self, id: ReservedId, until: u32) {
+        self.reserved.give_back(id, until);
+    }
+
+    /// See [`super::Flows::is_crowded`].
+    pub(super) fn is_crowded(&self, id: ReservedId) -> bool {
+        let of = self.reserved.example(id);
+        of.is_none_or(|record| !self.within(CROWDED, &record, 0))
+    }
+
+    /// Ends what is set aside of a gateway.
+    pub(super) fn end_reserved(&mut self, gateway: Slot) {
+        self.reserved.end(gateway.0);
     }
 
     pub(super) fn put(
@@ -289,9 +390,13 @@ impl Mappings {
             }
             self.remove(at as usize);
         }
+        if self.reserved.forbids(&wanted) {
+            return Err(Refused::PortTaken);
+        }
         if self.is_full(wanted.gateway) {
             return Err(Refused::Full);
         }
+        self.reserved.count(&wanted, true);
         let slot = wanted.gateway as usize;
         if slot >= self.held.len() {
             self.held.resize((slot + 1).next_power_of_two(), 0);
@@ -327,6 +432,7 @@ impl Mappings {
         let Some(gone) = self.records.get(at).copied() else {
             return;
         };
+        self.reserved.count(&gone, false);
         let (records, seed, number) = (&self.records, self.seed, at as u32);
         self.forward.remove(gone.forward_hash(seed), number, |i| {
             records[i as usize].forward_hash(seed)
@@ -372,6 +478,7 @@ impl Mappings {
 
     /// As [`super::table::Table::expire`].
     pub(super) fn expire(&mut self, now: u32, budget: usize, dead: impl Fn(Slot) -> bool) -> usize {
+        self.reserved.expire(now);
         let budget = budget.min(self.records.len());
         for _ in 0..budget {
             if self.cursor >= self.records.len() {
@@ -408,9 +515,12 @@ mod tests {
     fn every_port_is_a_candidate_once() {
         // semantics 79
         for port in 0..8 {
-            let ports: HashSet<u16> = candidates(&wanted(port), 3).collect();
-            assert_eq!(ports.len(), 64_512);
+            let ports: Vec<u16> = candidates(&wanted(port), 3).collect();
             assert!(ports.iter().all(|p| *p >= 1024));
+            let once = |ports: &[u16]| ports.iter().collect::<HashSet<_>>().len() == ports.len();
+            let (first, all) = ports.split_at(252);
+            assert!(once(first) && first.iter().all(|p| p % 256 == port));
+            assert!(once(all) && all.len() == 64_512);
         }
     }
 

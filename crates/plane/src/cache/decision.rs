@@ -2,10 +2,15 @@
 //!
 //! Made from a walk each way, both of which asked nothing of the client's port but that it lies in a range. The
 //! program in the kernel makes flows from it without the engine, which learns of them afterwards.
+//!
+//! Where a NAT gateway is on the way, a decision is about a block of the client's ports, for which as many of the gateway's
+//! are set aside.
 
 use std::ops::RangeInclusive;
 
 use hashbrown::HashMap;
+
+use atoll_fabric::flows::{BLOCK, ReservedId};
 
 use super::Key;
 
@@ -20,13 +25,34 @@ pub(crate) struct Decision {
     pub reply: Key,
     /// The client's ports.
     pub ports: RangeInclusive<u16>,
+    /// What a NAT gateway makes of them.
+    pub translated: Option<Translated>,
     /// Until when flows are made from it, in milliseconds, wrapping.
     pub expires: u32,
     /// How long such flows hold at first, in milliseconds.
     pub hold: u32,
 }
 
-/// Decisions by the key of what they are about, its source port left 0. Bounded.
+/// Ports that a NAT gateway puts for the client's: those with the same low byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Translated {
+    /// The first of their block.
+    pub block: u16,
+    /// What is set aside for it.
+    pub reserved: ReservedId,
+}
+
+impl Decision {
+    /// What answers see of a client's port.
+    pub(crate) fn seen_port(&self, port: u16) -> u16 {
+        match &self.translated {
+            Some(translated) => translated.block | port & (BLOCK - 1),
+            None => port,
+        }
+    }
+}
+
+/// Decisions by the key of what they are about, its source port left 0, or that of its block's first. Bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Decisions {
     kept: HashMap<Key, Decision>,

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use atoll_fabric::flows::BLOCK;
 use atoll_fabric::packet::protocol;
 use atoll_fabric::{L4, Packet};
 use atoll_net::packet::{Headers, Transport};
@@ -152,6 +153,13 @@ impl Key {
     pub(crate) fn any_source_port(&self) -> Key {
         let mut ask = *self;
         ask.words[1] &= 0xffff;
+        ask
+    }
+
+    /// The same whatever the source port's low byte: what a decision is about where a NAT gateway is on the way.
+    pub(crate) fn any_port_of_block(&self) -> Key {
+        let mut ask = *self;
+        ask.words[1] &= !(u32::from(BLOCK - 1) << 16);
         ask
     }
 

@@ -18,7 +18,7 @@ use hashbrown::HashSet;
 
 use atoll_fabric::{CellId, Cells};
 
-pub(crate) use decision::{Decision, MOST as MOST_DECISIONS};
+pub(crate) use decision::{Decision, MOST as MOST_DECISIONS, Translated};
 pub(crate) use key::Key;
 pub(crate) use path::{Path, PortRole, Way};
 
@@ -81,18 +81,26 @@ impl FlowCache {
         (decision.expires.wrapping_sub(now) as i32) > 0 && holds(decision.there) && holds(decision.back)
     }
 
-    /// Keeps a decision with its paths, if there is room.
-    pub(crate) fn decide(&mut self, ask: Key, decision: Decision, there: Path, back: Path, cells: &Cells) {
+    /// Keeps a decision with its paths, if there is room. What is not kept comes back: the
+    /// one that it replaces, or itself.
+    pub(crate) fn decide(
+        &mut self,
+        ask: Key,
+        decision: Decision,
+        there: Path,
+        back: Path,
+        cells: &Cells,
+    ) -> Option<Decision> {
         if !self.decisions.has_room() {
-            return;
+            return Some(decision);
         }
         let generations = (cells.generation(there.cell), cells.generation(back.cell));
         let Some(there) = self.paths.intern(there) else {
-            return;
+            return Some(decision);
         };
         let Some(back) = self.paths.intern(back) else {
             self.paths.release(there);
-            return;
+            return Some(decision);
         };
         self.version += 1;
         let decision = Decision {
@@ -100,9 +108,9 @@ impl FlowCache {
             back: (back, generations.1),
             ..decision
         };
-        if let Some(replaced) = self.decisions.put(ask, decision) {
-            self.release_both(&replaced);
-        }
+        let replaced = self.decisions.put(ask, decision)?;
+        self.release_both(&replaced);
+        Some(replaced)
     }
 
     fn release_both(&mut self, decision: &Decision) {
@@ -110,14 +118,20 @@ impl FlowCache {
         self.paths.release(decision.back.0);
     }
 
-    /// Forgets decisions that do not hold any more.
-    pub(crate) fn sweep_decisions(&mut self, cells: &Cells, now: u32) {
+    /// Forgets decisions that do not hold any more, or are not to. They come back.
+    pub(crate) fn sweep_decisions(
+        &mut self,
+        cells: &Cells,
+        now: u32,
+        ends: impl Fn(&Decision) -> bool,
+    ) -> Vec<Decision> {
         let mut decisions = std::mem::take(&mut self.decisions);
-        let gone = decisions.sweep(|decision| self.holds(decision, cells, now));
+        let gone = decisions.sweep(|decision| self.holds(decision, cells, now) && !ends(decision));
         self.decisions = decisions;
-        for decision in gone {
-            self.release_both(&decision);
+        for decision in &gone {
+            self.release_both(decision);
         }
+        gone
     }
 
     /// Moves the decisions that changed out.

@@ -5,23 +5,32 @@
 //! [`Decision`](crate::cache::Decision): the kernel then makes the flows of further connections by itself. Nothing is
 //! decided there that was not decided here.
 //!
+//! A NAT gateway on the way gives each connection a port. So before a decision is made, ports are set aside around the
+//! first connection's ([`Flows::reserve`]): what a walk would say of its neighbours is known from then on, and stays so
+//! until the decision has ended and everything made by it is known.
+//!
 //! What the kernel made is taken up a little later (`made.rs`).
 
-use atoll_fabric::flows::{Effect, FlowKey, Mapping, State};
+use atoll_fabric::flows::{BLOCK, Effect, FlowKey, Mapping, Reserved, State};
 use atoll_fabric::{Effects, FlowView, Flows, Hop, L4, Packet, Slot, Verdict, walk};
 use atoll_model::Timestamp;
 use atoll_net::packet::{protocol, tcp_flags};
 
 use super::Engine;
 use super::walk::Hold;
-use crate::cache::{Decision, Key, PortRole};
+use crate::cache::{Decision, Key, Path, PortRole, Translated};
 
 /// How long a decision holds, in milliseconds: then a connection is walked again.
 const DECISION_HOLD: u32 = 30_000;
 /// Most decisions that are made in [`BUDGET_MILLIS`]: whoever opens connections to every port costs two walks
 /// more for these alone.
 const BUDGET: u32 = 32;
+/// As how many one counts that sets ports of a NAT gateway aside: it looks for 500 mappings.
+const DEAR: u32 = 4;
 const BUDGET_MILLIS: u64 = 10;
+/// How long ports stay set aside after the last connection that the kernel can have made with one, in milliseconds:
+/// it is taken up by then, however many others are.
+const LINGER: u32 = 2000;
 
 /// How many decisions may still be made.
 #[derive(Default)]
@@ -31,12 +40,12 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    fn take(&mut self, now: Timestamp) -> bool {
+    fn take(&mut self, now: Timestamp, cost: u32) -> bool {
         if now.0.saturating_sub(self.since.0) >= BUDGET_MILLIS {
             (self.left, self.since) = (BUDGET, now);
         }
         let any = self.left > 0;
-        self.left = self.left.saturating_sub(1);
+        self.left = self.left.saturating_sub(cost);
         any
     }
 }
@@ -80,10 +89,22 @@ pub(super) fn answer_to(sent: &Packet, out: atoll_fabric::Port) -> Packet {
     }
 }
 
+/// The translation on the way of a packet from inside, with its gateway: `None` if there are several.
+fn translation(effects: &Effects) -> Option<Option<(Slot, Mapping)>> {
+    let mut all = effects.iter().filter_map(|effect| match effect {
+        Effect::Map { gateway, mapping, .. } => Some((*gateway, *mapping)),
+        Effect::Track { .. } => None,
+    });
+    let first = all.next();
+    all.next().is_none().then_some(first)
+}
+
 /// The state of flows in which no connection is known but what a walk has just begun.
 struct Unknown<'a> {
     flows: &'a Flows,
     begun: Option<&'a Effects>,
+    /// The port that is set aside for it.
+    reserved: Option<(Slot, Mapping)>,
 }
 
 impl FlowView for Unknown<'_> {
@@ -103,52 +124,152 @@ impl FlowView for Unknown<'_> {
         self.flows.has_room(owner, key)
     }
 
-    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
-        self.flows.mapped(gateway, wanted, now)
+    fn mapped(&self, _: Slot, _: &Mapping, _: Timestamp) -> Option<Mapping> {
+        None
     }
 
-    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
-        self.flows.unmapped(gateway, wanted, now)
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, _: Timestamp) -> Option<Mapping> {
+        self.begun?.iter().find_map(|effect| match effect {
+            Effect::Map {
+                gateway: its,
+                mapping,
+                ..
+            } => {
+                let Mapping {
+                    inside, inside_port, ..
+                } = *mapping;
+                let asked = Mapping {
+                    inside,
+                    inside_port,
+                    ..*wanted
+                };
+                (*its == gateway && asked == *mapping).then_some(*mapping)
+            }
+            Effect::Track { .. } => None,
+        })
     }
 
-    fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {
-        self.flows.free_port(gateway, wanted, now)
+    fn free_port(&self, gateway: Slot, wanted: &Mapping, _: Timestamp) -> Option<u16> {
+        let (its, mapping) = self.reserved?;
+        let outside_port = mapping.outside_port;
+        let asked = Mapping {
+            outside_port,
+            ..*wanted
+        };
+        (its == gateway && asked == mapping).then_some(outside_port)
     }
 }
 
+/// An answer to what a decision is about, in the making.
+struct Decided {
+    decision: Decision,
+    there: Path,
+    back: Path,
+}
+
 impl Engine {
-    /// Keeps a decision about connections like the one that a packet has just opened, if there can be one.
-    pub(super) fn decide(&mut self, now: Timestamp, packet: &Packet, hold: &Hold) {
-        if self.kernel.is_none() || !opens(packet) || hold.path.role != PortRole::None {
+    /// Keeps a decision about connections like the one that a packet has just opened, if there can be one. `effects` are
+    /// those of its walk.
+    pub(super) fn decide(&mut self, now: Timestamp, packet: &Packet, hold: &Hold, effects: &Effects) {
+        if self.kernel.is_none() || !opens(packet) {
             return;
         }
         let L4::Ports { src: port, .. } = packet.l4 else {
             return;
         };
-        let ask = hold.key.any_source_port();
-        let at = now.0 as u32;
+        let Some(translation) = translation(effects) else {
+            return;
+        };
+        let ask = match translation {
+            None => hold.key.any_source_port(),
+            Some(_) => hold.key.any_port_of_block(),
+        };
         let known = self.cache.decision(&ask);
-        if known.is_some_and(|known| known.ports.contains(&port) && self.cache.holds(known, &self.cells, at))
+        if known.is_some_and(|known| {
+            known.ports.contains(&port) && self.cache.holds(known, &self.cells, now.0 as u32)
+        }) {
+            return;
+        }
+        if !self
+            .budget
+            .take(now, if translation.is_some() { DEAR } else { 1 })
         {
             return;
         }
-        if !self.budget.take(now) {
-            return;
+        let reserved = match &translation {
+            None => None,
+            // From outside nothing is given a port.
+            Some((_, mapping)) if (packet.src, port) != (mapping.inside.into(), mapping.inside_port) => {
+                return;
+            }
+            Some((gateway, mapping)) => match self.flows.reserve(*gateway, mapping, now) {
+                Some(reserved) => Some(reserved),
+                None => return,
+            },
+        };
+        let unused = match self.decided(now, packet, hold, translation, reserved.as_ref()) {
+            Some(Decided {
+                decision,
+                there,
+                back,
+            }) => self
+                .cache
+                .decide(ask, decision, there, back, &self.cells)
+                .and_then(|unused| unused.translated.map(|translated| translated.reserved)),
+            None => reserved.map(|reserved| reserved.id),
+        };
+        if let Some(id) = unused {
+            self.flows.give_back(id, now, LINGER);
         }
+    }
+
+    /// Forgets decisions that do not hold any more, and those whose ports are wanted by others.
+    pub(super) fn sweep_decisions(&mut self, now: Timestamp) {
+        let flows = &self.flows;
+        let crowded = |decision: &Decision| {
+            let translated = decision.translated;
+            translated.is_some_and(|translated| flows.is_crowded(translated.reserved))
+        };
+        let gone = self.cache.sweep_decisions(&self.cells, now.0 as u32, crowded);
+        for translated in gone.iter().filter_map(|decision| decision.translated) {
+            self.flows.give_back(translated.reserved, now, LINGER);
+        }
+    }
+
+    /// The answer for all connections like one that is on its way.
+    fn decided(
+        &mut self,
+        now: Timestamp,
+        packet: &Packet,
+        hold: &Hold,
+        translation: Option<(Slot, Mapping)>,
+        reserved: Option<&Reserved>,
+    ) -> Option<Decided> {
+        let L4::Ports { src: port, .. } = packet.l4 else {
+            return None;
+        };
         // As if nothing were known of it: what passes because it belongs to a connection says nothing of others. An
         // answer's "opening", of UDP, would let every port of the server in.
         let mut hops: Vec<Hop> = Vec::new();
         let unknown = Unknown {
             flows: &self.flows,
             begun: None,
+            reserved: translation,
         };
         let there = walk(&self.fabric, &unknown, packet, now, &mut hops);
         let (Verdict::Forward(action), Some(sent)) = (&there.verdict, there.forwarded(packet)) else {
-            return;
+            return None;
         };
         // To itself, equal ports make one connection of what are two with others: its own way out lets it in.
         if action.out == packet.ingress {
-            return;
+            return None;
+        }
+        let L4::Ports { src: sent_port, .. } = sent.l4 else {
+            return None;
+        };
+        let expected = translation.map_or(port, |(_, mapping)| mapping.outside_port);
+        if self::translation(&there.effects) != Some(translation) || sent_port != expected {
+            return None;
         }
         let reply = answer_to(&sent, action.out);
         let unknown = Unknown {
@@ -156,40 +277,55 @@ impl Engine {
             ..unknown
         };
         let back = walk(&self.fabric, &unknown, &reply, now, &mut hops);
-        let Some(standing) = self.ports.named(action.out) else {
-            return;
-        };
+        let standing = self.ports.named(action.out)?;
         let reply_key = Key::of_reply(standing.slot, &sent);
         let returned = back.forwarded(&reply).is_some_and(|returned| {
             let turned = answer_to(packet, packet.ingress);
             (returned.src, returned.dst, returned.l4) == (turned.src, turned.dst, turned.l4)
         });
         if !returned {
-            return;
+            return None;
         }
         // The connection itself is tracked by now: how long its answers hold is how long those of others will.
         let held = walk(&self.fabric, &self.flows, &reply, now, &mut ());
         if !held.cacheable() {
-            return;
+            return None;
         }
-        let Some(ports) = self.fabric.alike(&hops, port) else {
-            return;
-        };
-        let (Some((there, _)), Some((back, _))) = (self.leads(packet, &there), self.leads(&reply, &back))
-        else {
-            return;
-        };
-        if there.role != PortRole::None || back.role != PortRole::None {
-            return;
+        let mut ports = self.fabric.alike(&hops, port)?;
+        if let Some(reserved) = reserved {
+            // Both sides' ports, told by the low byte.
+            let (inside, outside) = (port & !(BLOCK - 1), sent_port & !(BLOCK - 1));
+            let seen = self.fabric.alike(&hops, sent_port)?;
+            let lowest = seen.start().saturating_sub(outside);
+            let highest = (seen.end() - outside).min(BLOCK - 1);
+            ports = *ports.start().max(reserved.inside.start()).max(&(inside | lowest))
+                ..=*ports.end().min(reserved.inside.end()).min(&(inside | highest));
+        }
+        let (there, there_number) = self.leads(packet, &there)?;
+        let (back, back_number) = self.leads(&reply, &back)?;
+        let plain = [there.role, back.role] == [PortRole::None; 2];
+        let by_number = [(there.role, there_number), (back.role, back_number)]
+            == [(PortRole::Source, sent_port), (PortRole::Destination, port)];
+        // A gateway may put a port for itself, and does so for all of a block.
+        if !(plain && sent_port == port) && !(by_number && reserved.is_some()) {
+            return None;
         }
         let decision = Decision {
             there: (0, 0),
             back: (0, 0),
             reply: reply_key.any_destination_port(),
             ports,
-            expires: at.wrapping_add(DECISION_HOLD),
+            translated: reserved.map(|reserved| Translated {
+                block: sent_port & !(BLOCK - 1),
+                reserved: reserved.id,
+            }),
+            expires: (now.0 as u32).wrapping_add(DECISION_HOLD),
             hold: hold.millis.min(held.hold),
         };
-        self.cache.decide(ask, decision, there, back, &self.cells);
+        Some(Decided {
+            decision,
+            there,
+            back,
+        })
     }
 }

@@ -10,6 +10,7 @@ use proptest::{prop_assert, prop_assert_eq};
 
 use atoll_fabric::flows::{Effect, FlowKey, Mapping, State};
 use atoll_fabric::{Action, Effects, FlowView, Outcome, Slot, Verdict, walk};
+use atoll_model::EniId;
 use atoll_net::packet::{Frame, parse, protocol, tcp_flags};
 
 use super::decide::answer_to;
@@ -75,22 +76,24 @@ impl Kernel for SeenFlows {
 }
 
 /// A region with an engine that forwards for all of it.
-struct Host {
-    engine: Engine,
+pub(super) struct Host {
+    pub(super) engine: Engine,
     seen: SeenFlows,
     out: Outbox,
 }
 
 impl Host {
-    fn new(world: &World, now: Timestamp, kernel: bool) -> Host {
-        let mut engine = Engine::new(world.fabric(128), Capacity::SMALL, 5, now);
+    fn new(world: &World, now: Timestamp) -> Host {
+        Host::of(world.fabric(128), &world.instance_enis(), now)
+    }
+
+    pub(super) fn of(fabric: Fabric, enis: &[EniId], now: Timestamp) -> Host {
+        let mut engine = Engine::new(fabric, Capacity::SMALL, 5, now);
         let seen = SeenFlows::default();
-        if kernel {
-            engine.watch(Box::new(seen.clone()));
-        }
+        engine.watch(Box::new(seen.clone()));
         engine.port_up(1, frames::INTERNET).unwrap();
-        for (n, eni) in world.instance_enis().into_iter().enumerate() {
-            engine.port_up(n as u32 + 2, Attachment::Eni(eni)).unwrap();
+        for (n, eni) in enis.iter().enumerate() {
+            engine.port_up(n as u32 + 2, Attachment::Eni(*eni)).unwrap();
         }
         Host {
             engine,
@@ -100,7 +103,7 @@ impl Host {
     }
 
     /// Sends a frame; what goes out, and where, comes back.
-    fn send(&mut self, now: Timestamp, packet: &Packet) -> Option<Arrived> {
+    pub(super) fn send(&mut self, now: Timestamp, packet: &Packet) -> Option<Arrived> {
         let standing = *self.engine.ports.named(packet.ingress)?;
         let mut data = frames::frame(packet);
         self.out.clear();
@@ -126,14 +129,15 @@ impl Host {
     }
 
     /// The decision that holds for a packet, with what it is about.
-    fn decision(&self, now: Timestamp, packet: &Packet) -> Option<(Key, Decision)> {
-        let ask = self.key(packet)?.any_source_port();
-        let decision = self.engine.cache.decision(&ask)?.clone();
-        let holds = self
-            .engine
-            .cache
-            .holds(&decision, &self.engine.cells, now.0 as u32);
-        holds.then_some((ask, decision))
+    pub(super) fn decision(&self, now: Timestamp, packet: &Packet) -> Option<(Key, Decision)> {
+        let key = self.key(packet)?;
+        let Engine { cache, cells, .. } = &self.engine;
+        let holding = |ask: Key| {
+            let decision = cache.decision(&ask)?.clone();
+            let holds = cache.holds(&decision, cells, now.0 as u32);
+            holds.then_some((ask, decision))
+        };
+        holding(key.any_source_port()).or_else(|| holding(key.any_port_of_block()))
     }
 
     fn path(&self, number: u32) -> Path {
@@ -186,8 +190,13 @@ fn opening(packet: &Packet, path: &Path, port: u16) -> Packet {
     with_flags(&packet, tcp_flags::SYN)
 }
 
-/// Holds what a walk says against a kept path.
-fn same(host: &Host, packet: &Packet, outcome: &Outcome, path: &Path) -> Result<Action, TestCaseError> {
+/// Holds what a walk says against a kept path and the flow's own number.
+fn same(
+    host: &Host,
+    packet: &Packet,
+    outcome: &Outcome,
+    (path, number): (&Path, u16),
+) -> Result<Action, TestCaseError> {
     let Verdict::Forward(action) = outcome.verdict else {
         return Err(TestCaseError::fail(format!(
             "{} of {packet:?}, but kept is {path:?}",
@@ -202,10 +211,14 @@ fn same(host: &Host, packet: &Packet, outcome: &Outcome, path: &Path) -> Result<
         Port::Internet => (frames::ROUTER, frames::STATION),
     };
     let rewrite = action.rewrite;
-    prop_assert_eq!(path.role, PortRole::None);
     prop_assert_eq!(
         (rewrite.src_port, rewrite.dst_port, rewrite.icmp_id),
-        (None, None, None)
+        match path.role {
+            PortRole::None => (None, None, None),
+            PortRole::Source => (Some(number), None, None),
+            PortRole::Destination => (None, Some(number), None),
+            PortRole::IcmpId => (None, None, Some(number)),
+        }
     );
     prop_assert_eq!(
         (path.out, path.ifindex, path.exits),
@@ -225,6 +238,16 @@ fn same(host: &Host, packet: &Packet, outcome: &Outcome, path: &Path) -> Result<
 struct After<'a> {
     flows: &'a Flows,
     effects: Vec<Effects>,
+}
+
+impl After<'_> {
+    fn supposed_mappings(&self, of: Slot) -> impl Iterator<Item = &Mapping> {
+        let effects = self.effects.iter().flat_map(Effects::iter);
+        effects.filter_map(move |effect| match effect {
+            Effect::Map { gateway, mapping, .. } if *gateway == of => Some(mapping),
+            _ => None,
+        })
+    }
 }
 
 impl FlowView for After<'_> {
@@ -250,11 +273,33 @@ impl FlowView for After<'_> {
     }
 
     fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
-        self.flows.mapped(gateway, wanted, now)
+        let (outside, outside_port) = (wanted.outside, wanted.outside_port);
+        let supposed = self.supposed_mappings(gateway).find(|mapping| {
+            let asked = Mapping {
+                outside,
+                outside_port,
+                ..**mapping
+            };
+            asked == *wanted
+        });
+        supposed
+            .copied()
+            .or_else(|| self.flows.mapped(gateway, wanted, now))
     }
 
     fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
-        self.flows.unmapped(gateway, wanted, now)
+        let (inside, inside_port) = (wanted.inside, wanted.inside_port);
+        let supposed = self.supposed_mappings(gateway).find(|mapping| {
+            let asked = Mapping {
+                inside,
+                inside_port,
+                ..**mapping
+            };
+            asked == *wanted
+        });
+        supposed
+            .copied()
+            .or_else(|| self.flows.unmapped(gateway, wanted, now))
     }
 
     fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {
@@ -262,8 +307,16 @@ impl FlowView for After<'_> {
     }
 }
 
+/// What a decision about a key's like is kept for.
+fn ask_of(key: &Key, decision: &Decision) -> Key {
+    match decision.translated {
+        None => key.any_source_port(),
+        Some(_) => key.any_port_of_block(),
+    }
+}
+
 /// Walks a connection from a port that a decision is about: packet after packet there and back.
-fn holds(
+pub(super) fn holds(
     host: &Host,
     now: Timestamp,
     packet: &Packet,
@@ -272,6 +325,7 @@ fn holds(
     choices: &mut Choices,
 ) -> Result<(), TestCaseError> {
     let (there, back) = (host.path(decision.there.0), host.path(decision.back.0));
+    let seen_port = decision.seen_port(port);
     let Engine { fabric, flows, .. } = &host.engine;
     let mut after = After {
         flows,
@@ -286,12 +340,12 @@ fn holds(
     };
     let syn = vary(opening(packet, &there, port), &there);
     let first = walk(fabric, &after, &syn, now, &mut ());
-    let action = same(host, &syn, &first, &there)?;
+    let action = same(host, &syn, &first, (&there, seen_port))?;
     let sent = first.forwarded(&syn).unwrap();
     let reply_key = Key::of_reply(there.out, &sent);
     prop_assert_eq!(reply_key.any_destination_port(), decision.reply);
-    prop_assert_eq!(reply_key.words()[1] as u16, port);
-    prop_assert_eq!(host.key(&syn).map(|key| key.any_source_port()), Some(*ask));
+    prop_assert_eq!(reply_key.words()[1] as u16, seen_port);
+    prop_assert_eq!(host.key(&syn).map(|key| ask_of(&key, decision)), Some(*ask));
 
     let mut answer = answer_to(&sent, action.out);
     if let Some((src_mac, dst_mac)) = back.macs {
@@ -300,7 +354,7 @@ fn holds(
     answer = vary(answer, &back);
     after.effects.push(first.effects);
     let second = walk(fabric, &after, &answer, now, &mut ());
-    same(host, &answer, &second, &back)?;
+    same(host, &answer, &second, (&back, port))?;
     let returned = second.forwarded(&answer).unwrap();
     prop_assert_eq!((returned.src, returned.dst), (syn.dst, syn.src));
     let L4::Ports { src, dst, .. } = syn.l4 else {
@@ -313,11 +367,11 @@ fn holds(
     after.effects.push(second.effects);
     let third = vary(with_flags(&syn, tcp_flags::ACK), &there);
     let outcome = walk(fabric, &after, &third, now, &mut ());
-    same(host, &third, &outcome, &there)?;
+    same(host, &third, &outcome, (&there, seen_port))?;
     after.effects.push(outcome.effects);
     let fourth = vary(with_flags(&answer, tcp_flags::ACK), &back);
     let outcome = walk(fabric, &after, &fourth, now, &mut ());
-    same(host, &fourth, &outcome, &back)?;
+    same(host, &fourth, &outcome, (&back, port))?;
     Ok(())
 }
 
@@ -339,7 +393,7 @@ fn change(world: &mut World, engine: &mut Engine, now: Timestamp, choices: &mut 
     engine.apply(&world.delta_from(&before));
 }
 
-fn some_ports(decision: &Decision, choices: &mut Choices) -> [u16; 4] {
+pub(super) fn some_ports(decision: &Decision, choices: &mut Choices) -> [u16; 4] {
     let (from, to) = (*decision.ports.start(), *decision.ports.end());
     let mut within = || from + choices.below(usize::from(to - from) + 1) as u16;
     [from, to, within(), within()]
@@ -347,10 +401,14 @@ fn some_ports(decision: &Decision, choices: &mut Choices) -> [u16; 4] {
 
 const PAUSES: [u64; 6] = [1, 29, 31, 61, 181, 351];
 
-fn decisions_hold(words: &[u32], steps: &[[u32; 14]], checked: &Cell<usize>) -> Result<(), TestCaseError> {
+fn decisions_hold(
+    words: &[u32],
+    steps: &[[u32; 14]],
+    [checked, translated]: [&Cell<usize>; 2],
+) -> Result<(), TestCaseError> {
     let mut world = World::random(&mut Choices::new(words));
     let mut now = Timestamp(1_000_000_000_000);
-    let mut host = Host::new(&world, now, true);
+    let mut host = Host::new(&world, now);
     let mut arrived: Vec<Arrived> = Vec::new();
     let mut asked: Vec<Packet> = Vec::new();
     for words in steps {
@@ -377,6 +435,7 @@ fn decisions_hold(words: &[u32], steps: &[[u32; 14]], checked: &Cell<usize>) -> 
             if let Some(kept) = host.decision(now, packet) {
                 for port in some_ports(&kept.1, &mut choices) {
                     checked.set(checked.get() + 1);
+                    translated.set(translated.get() + usize::from(kept.1.translated.is_some()));
                     holds(&host, now, packet, &kept, port, &mut choices)?;
                 }
             }
@@ -387,9 +446,15 @@ fn decisions_hold(words: &[u32], steps: &[[u32; 14]], checked: &Cell<usize>) -> 
 
 #[test]
 fn a_kept_decision_is_what_fresh_walks_say_of_each_of_its_connections() {
-    let checked = Cell::new(0);
-    for_random_cases(400, 60, |words, steps| decisions_hold(words, steps, &checked));
-    println!("{} connections walked that a decision is about", checked.get());
+    let (checked, translated) = (Cell::new(0), Cell::new(0));
+    for_random_cases(400, 60, |words, steps| {
+        decisions_hold(words, steps, [&checked, &translated])
+    });
+    println!(
+        "{} connections walked that a decision is about, {} of them by a NAT gateway",
+        checked.get(),
+        translated.get()
+    );
     assert!(checked.get() > 2000);
 }
 
@@ -414,9 +479,9 @@ fn life(tcp: bool, choices: &mut Choices) -> Vec<(bool, u8)> {
 }
 
 /// Has the same connection happen in the kernel of one host, and come up packet by packet at the other.
-fn made_or_seen(
+pub(super) fn made_or_seen(
     hosts: &mut [Host; 2],
-    world: &World,
+    enis: &[EniId],
     now: Timestamp,
     packet: &Packet,
     port: u16,
@@ -431,8 +496,7 @@ fn made_or_seen(
     let (made, seen) = (&mut made[0], &mut seen[0]);
     let known = |host: &Host, packet: &Packet, outbound| -> Vec<_> {
         let Engine { fabric, flows, .. } = &host.engine;
-        let enis = world.enis.keys();
-        let states = enis.map(|eni| fabric.tracked(flows, *eni, packet, outbound, now));
+        let states = enis.iter().map(|eni| fabric.tracked(flows, *eni, packet, outbound, now));
         // Whether TCP is a stream says nothing (semantics 46), and the packet that would make it one may be forwarded by
         // an answer that was kept before, where its answers come another way.
         let counts = |state: State| match packet.protocol {
@@ -477,7 +541,7 @@ fn made_or_seen(
         return Err(TestCaseError::fail("an answer without a key"));
     };
     prop_assert_eq!(back.any_destination_port(), decision.reply);
-    prop_assert_eq!(key.any_source_port(), ask);
+    prop_assert_eq!(ask_of(&key, &decision), ask);
     let path = |number: u32| (number, made.engine.cache.path(number).1);
     let flow = Made {
         there: key,
@@ -514,10 +578,16 @@ fn made_or_seen(
     Ok(true)
 }
 
-fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(), TestCaseError> {
+fn takes_up(
+    words: &[u32],
+    steps: &[[u32; 14]],
+    [taken, translated]: [&Cell<usize>; 2],
+) -> Result<(), TestCaseError> {
     let mut world = World::random(&mut Choices::new(words));
     let mut now = Timestamp(1_000_000_000_000);
-    let mut hosts = [Host::new(&world, now, true), Host::new(&world, now, false)];
+    // Both set the same ports aside, so that they choose the same.
+    let mut hosts = [Host::new(&world, now), Host::new(&world, now)];
+    let enis: Vec<EniId> = world.enis.keys().copied().collect();
     let mut arrived: Vec<Arrived> = Vec::new();
     for words in steps {
         let mut choices = Choices::new(words);
@@ -547,8 +617,10 @@ fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(
                     && let Some((_, decision)) = hosts[0].decision(now, &packet)
                 {
                     let port = some_ports(&decision, &mut choices)[2];
-                    let done = made_or_seen(&mut hosts, &world, now, &packet, port, &mut choices)?;
+                    let done = made_or_seen(&mut hosts, &enis, now, &packet, port, &mut choices)?;
                     taken.set(taken.get() + usize::from(done));
+                    let both = done && decision.translated.is_some();
+                    translated.set(translated.get() + usize::from(both));
                 }
             }
         }
@@ -558,8 +630,14 @@ fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(
 
 #[test]
 fn a_made_flow_that_is_taken_up_leaves_what_its_packets_would_have_left() {
-    let taken = Cell::new(0);
-    for_random_cases(400, 60, |words, steps| takes_up(words, steps, &taken));
-    println!("{} flows taken up", taken.get());
+    let (taken, translated) = (Cell::new(0), Cell::new(0));
+    for_random_cases(400, 60, |words, steps| {
+        takes_up(words, steps, [&taken, &translated])
+    });
+    println!(
+        "{} flows taken up, {} of them by a NAT gateway",
+        taken.get(),
+        translated.get()
+    );
     assert!(taken.get() > 300);
 }

@@ -323,7 +323,7 @@ impl Engine {
         self.take_up_due(now);
         if self.kernel.is_some() && now >= self.decisions_due {
             self.decisions_due = now.plus_millis(DECISIONS_EVERY);
-            self.cache.sweep_decisions(&self.cells, now.0 as u32);
+            self.sweep_decisions(now);
         }
         // The one step whose work no budget bounds, so it is a rare one; until it is made, new answers share a cell
         // that every change bumps.
@@ -571,5 +571,7 @@ pub(crate) fn l4(transport: Transport) -> L4 {
 
 #[cfg(test)]
 mod decision_law;
+#[cfg(test)]
+mod nat_decision_law;
 #[cfg(test)]
 mod tests;

@@ -137,7 +137,7 @@ impl Engine {
                 self.forget_pair(key, packet, &outcome);
             }
             if let Some(hold) = &hold {
-                self.decide(now, packet, hold);
+                self.decide(now, packet, hold, &outcome.effects);
             }
             self.keep(now, key, packet, &outcome, hold);
             return outcome.verdict;

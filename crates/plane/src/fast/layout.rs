@@ -66,7 +66,8 @@ pub(crate) struct Ask4 {
     pub src: u32,
     pub dst: u32,
     pub dst_port: u16,
-    pub protocol: u16,
+    pub protocol: u8,
+    pub block: u8,
 }
 
 /// New IPv6 connections in one direction, whatever their source port.
@@ -97,6 +98,8 @@ pub(crate) struct Decision {
     pub hold: u32,
     pub lowest: u16,
     pub highest: u16,
+    pub block: u16,
+    pub reserved: u16,
 }
 
 /// A flow that the program made, in both directions.

@@ -348,6 +348,8 @@ impl Fast {
             hold: decision.hold,
             lowest: *decision.ports.start(),
             highest: *decision.ports.end(),
+            block: decision.translated.map_or(0, |translated| translated.block),
+            reserved: 0,
         };
         self.refused += u64::from(!self.decisions.put(ask, decision));
     }

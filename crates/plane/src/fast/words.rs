@@ -57,15 +57,17 @@ pub(super) type KernelAsk = Either<Ask4, Ask6>;
 
 impl From<&Key> for KernelAsk {
     fn from(key: &Key) -> KernelAsk {
-        // The source port stands first and is 0.
+        // The source port stands first and is 0, or the first of its block.
         let port = |numbers: u32| (u32::from_be(numbers) as u16).to_be();
+        let block = |numbers: u32| (u32::from_be(numbers) >> 24) as u8;
         match KernelKey::from(key) {
             KernelKey::V4(key) => KernelAsk::V4(Ask4 {
                 slot: key.slot,
                 src: key.src,
                 dst: key.dst,
                 dst_port: port(key.numbers),
-                protocol: key.protocol as u16,
+                protocol: key.protocol as u8,
+                block: block(key.numbers),
             }),
             KernelKey::V6(key) => KernelAsk::V6(Ask6 {
                 slot: key.slot,

@@ -16,7 +16,7 @@ use atoll_fabric::Fabric;
 use atoll_model::Timestamp;
 
 use super::*;
-use crate::engine::{Capacity, Emission, Engine, Outbox};
+use crate::engine::{Capacity, Emission, Engine, Kernel, Life, Made, Outbox, Seen};
 use crate::port::Attachment;
 use crate::sys::ring::Received;
 use crate::sys::test_run::{Run, own_network, test_run};
@@ -62,6 +62,35 @@ fn machine(last: u32) -> bool {
     true
 }
 
+/// A kernel that makes nothing.
+struct Nobody;
+
+impl Kernel for Nobody {
+    fn seen(&self, _: &Key) -> Option<Seen> {
+        None
+    }
+
+    fn next(&self) -> u32 {
+        1
+    }
+
+    fn life(&self, _: u32) -> Option<Life> {
+        None
+    }
+
+    fn made(&self, _: u32) -> Option<Made> {
+        None
+    }
+
+    fn take(&self, _: u32) -> Life {
+        Life::default()
+    }
+
+    fn give_back(&self, _: u32) {}
+
+    fn forget(&self, _: &[Key]) {}
+}
+
 /// Two hosts with the same ports and rules: at one the kernel takes part.
 struct Twin {
     /// Whose answers the kernel has.
@@ -103,25 +132,22 @@ fn through(engine: &mut Engine, now: Timestamp, ifindex: u32, data: &[u8]) -> Ve
 impl Twin {
     fn new(fabric: impl Fn() -> Fabric, ports: &[(u32, Attachment)]) -> Twin {
         let now = Timestamp(1_000_000_000_000);
-        let engine = || {
+        let engine = |kernel: Box<dyn Kernel>| {
             let mut engine = Engine::new(fabric(), Capacity::SMALL, 5, now);
+            engine.watch(kernel);
             for (ifindex, attachment) in ports {
                 engine.port_up(*ifindex, *attachment).unwrap();
             }
             engine
         };
         let mut fast = Fast::load(FastCapacity::SMALL).unwrap();
-        let mut kernel = Engine::new(fabric(), Capacity::SMALL, 5, now);
-        kernel.watch(fast.kernel().unwrap());
-        for (ifindex, attachment) in ports {
-            kernel.port_up(*ifindex, *attachment).unwrap();
-        }
         let mut twin = Twin {
-            kernel,
+            kernel: engine(fast.kernel().unwrap()),
             fast,
             changes: Changes::default(),
             waiting: Waiting::default(),
-            plain: engine(),
+            // It decides too, though nobody obeys: what it sets aside for that decides about ports.
+            plain: engine(Box::new(Nobody)),
             now,
             dropped: 0,
         };
@@ -146,6 +172,7 @@ impl Twin {
             |_, _, _| {},
         );
         self.fast.settle(&mut self.waiting, &engine.cache, true);
+        self.plain.take_changes(&mut Changes::default());
     }
 
     /// Lets time pass.
