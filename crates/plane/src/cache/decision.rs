@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 use hashbrown::HashMap;
 
-use atoll_fabric::flows::{BLOCK, ReservedId};
+use atoll_fabric::flows::ReservedId;
 
 use super::Key;
 
@@ -42,11 +42,12 @@ pub(crate) struct Translated {
     pub reserved: ReservedId,
 }
 
+#[cfg(test)]
 impl Decision {
     /// What answers see of a client's port.
     pub(crate) fn seen_port(&self, port: u16) -> u16 {
         match &self.translated {
-            Some(translated) => translated.block | port & (BLOCK - 1),
+            Some(translated) => translated.block | port & (atoll_fabric::flows::BLOCK - 1),
             None => port,
         }
     }

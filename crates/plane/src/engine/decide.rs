@@ -307,7 +307,8 @@ impl Engine {
         let by_number = [(there.role, there_number), (back.role, back_number)]
             == [(PortRole::Source, sent_port), (PortRole::Destination, port)];
         // A gateway may put a port for itself, and does so for all of a block.
-        if !(plain && sent_port == port) && !(by_number && reserved.is_some()) {
+        let as_kept = (plain && sent_port == port) || (by_number && reserved.is_some());
+        if !as_kept {
             return None;
         }
         let decision = Decision {

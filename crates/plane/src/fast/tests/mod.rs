@@ -2,6 +2,7 @@
 
 mod before;
 mod bytes;
+mod decided;
 mod differential;
 mod made;
 
