@@ -306,8 +306,8 @@ impl Engine {
         let plain = [there.role, back.role] == [PortRole::None; 2];
         let by_number = [(there.role, there_number), (back.role, back_number)]
             == [(PortRole::Source, sent_port), (PortRole::Destination, port)];
-        // A gateway may put a port for itself, and does so for all of a block.
-        let as_kept = (plain && sent_port == port) || (by_number && reserved.is_some());
+        // Where a gateway puts a port for itself, a path does not tell that there is one.
+        let as_kept = if reserved.is_some() { by_number } else { plain };
         if !as_kept {
             return None;
         }
