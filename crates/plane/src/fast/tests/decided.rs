@@ -47,12 +47,16 @@ fn the_program_makes_flows_with_the_ports_of_a_nat_gateway_that_are_set_aside() 
             assert_eq!(twin.fast.counters().made, made + 1);
             whole_life(twin, &opened, &syn(port));
         };
-        [3840, 3999, 4095].map(|port| made_from(&mut twin, port));
+        for port in [3840, 3999, 4095] {
+            made_from(&mut twin, port);
+        }
         // So that as many decisions may be made as are wanted.
         twin.pass(10);
         assert!(!offer(&mut twin, &syn(4096)).by_kernel);
         established(&mut twin, &syn(4096));
-        [4097, 4351].map(|port| made_from(&mut twin, port));
+        for port in [4097, 4351] {
+            made_from(&mut twin, port);
+        }
         // What lives is taken up: first heard of, then old enough.
         let settle = |twin: &mut Twin| [1, 110, 110].map(|millis| twin.pass(millis));
         settle(&mut twin);
