@@ -496,7 +496,9 @@ pub(super) fn made_or_seen(
     let (made, seen) = (&mut made[0], &mut seen[0]);
     let known = |host: &Host, packet: &Packet, outbound| -> Vec<_> {
         let Engine { fabric, flows, .. } = &host.engine;
-        let states = enis.iter().map(|eni| fabric.tracked(flows, *eni, packet, outbound, now));
+        let states = enis
+            .iter()
+            .map(|eni| fabric.tracked(flows, *eni, packet, outbound, now));
         // Whether TCP is a stream says nothing (semantics 46), and the packet that would make it one may be forwarded by
         // an answer that was kept before, where its answers come another way.
         let counts = |state: State| match packet.protocol {
