@@ -347,13 +347,13 @@ pub(super) fn recover(file: &[u8], ranges: &[std::ops::Range<usize>], boot: [u8;
         .get(TRANSACTION..TABLES)
         .and_then(|bytes| header.transaction(bytes));
     let (time, latest) = latest.unwrap_or_default();
-    let mut alive = Reader(file.get(ALIVE..)?);
-    let words = [alive.u64()?, alive.u64()?];
-    let beaten = Timestamp(words[0]);
-    let alive = if header.alive(beaten) == words {
-        beaten.max(time)
-    } else {
-        time
+    let mut words = Reader(file.get(ALIVE..).unwrap_or_default());
+    let alive = match (words.u64(), words.u64()) {
+        (Some(beaten), Some(sum)) if header.alive(Timestamp(beaten)) == [beaten, sum] => {
+            Timestamp(beaten).max(time)
+        }
+        // Half of it was written, or nothing yet.
+        _ => time,
     };
     let mut remembered = Vec::new();
     for shelf in SHELVES {
