@@ -8,11 +8,12 @@ use hashbrown::HashMap;
 use proptest::prelude::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
 
-use atoll_fabric::flows::{Effect, FlowKey, Mapping, State};
-use atoll_fabric::{Action, Effects, FlowView, Outcome, Slot, Verdict, walk};
+use atoll_fabric::flows::State;
+use atoll_fabric::{Action, Outcome, Verdict, walk};
 use atoll_model::EniId;
 use atoll_net::packet::{Frame, parse, protocol, tcp_flags};
 
+use super::after::After;
 use super::decide::answer_to;
 use super::made::{Kernel, Life, Made, Seen};
 use super::*;
@@ -232,79 +233,6 @@ fn same(
     );
     prop_assert_eq!(action.clamp_mss, None);
     Ok(action)
-}
-
-/// The state of flows after walks whose effects nobody has committed.
-struct After<'a> {
-    flows: &'a Flows,
-    effects: Vec<Effects>,
-}
-
-impl After<'_> {
-    fn supposed_mappings(&self, of: Slot) -> impl Iterator<Item = &Mapping> {
-        let effects = self.effects.iter().flat_map(Effects::iter);
-        effects.filter_map(move |effect| match effect {
-            Effect::Map { gateway, mapping, .. } if *gateway == of => Some(mapping),
-            _ => None,
-        })
-    }
-}
-
-impl FlowView for After<'_> {
-    fn tracked(&self, owner: Slot, key: &FlowKey, now: Timestamp) -> Option<State> {
-        let supposed = |effect: &Effect| match effect {
-            Effect::Track {
-                owner: o,
-                key: k,
-                state,
-                ..
-            } if (o, k) == (&owner, key) => Some(*state),
-            _ => None,
-        };
-        let latest = self.effects.iter().rev();
-        latest
-            .flat_map(|effects| effects.iter())
-            .find_map(supposed)
-            .or_else(|| self.flows.tracked(owner, key, now))
-    }
-
-    fn has_room(&self, owner: Slot, key: &FlowKey) -> bool {
-        self.flows.has_room(owner, key)
-    }
-
-    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
-        let (outside, outside_port) = (wanted.outside, wanted.outside_port);
-        let supposed = self.supposed_mappings(gateway).find(|mapping| {
-            let asked = Mapping {
-                outside,
-                outside_port,
-                ..**mapping
-            };
-            asked == *wanted
-        });
-        supposed
-            .copied()
-            .or_else(|| self.flows.mapped(gateway, wanted, now))
-    }
-
-    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
-        let (inside, inside_port) = (wanted.inside, wanted.inside_port);
-        let supposed = self.supposed_mappings(gateway).find(|mapping| {
-            let asked = Mapping {
-                inside,
-                inside_port,
-                ..**mapping
-            };
-            asked == *wanted
-        });
-        supposed
-            .copied()
-            .or_else(|| self.flows.unmapped(gateway, wanted, now))
-    }
-
-    fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {
-        self.flows.free_port(gateway, wanted, now)
-    }
 }
 
 /// What a decision about a key's like is kept for.

@@ -570,6 +570,8 @@ pub(crate) fn l4(transport: Transport) -> L4 {
 }
 
 #[cfg(test)]
+mod after;
+#[cfg(test)]
 mod decision_law;
 #[cfg(test)]
 mod nat_decision_law;
