@@ -197,9 +197,9 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         Some(DataPlane::None) => {
             // An earlier one's instances may run on; what forwards their packets would not hear of changes.
             let state = data.clone().unwrap_or_else(|| run_directory.join("state"));
-            match Host::existing(&run_directory, &state) {
-                Ok(host) => host.drop_links(0)?,
-                Err(atoll_instance::Error::HolderGone { .. }) => {}
+            // Gone before it was asked, or meanwhile: the same.
+            match Host::existing(&run_directory, &state).and_then(|host| host.drop_links(0)) {
+                Ok(()) | Err(atoll_instance::Error::HolderGone { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
             None
@@ -208,9 +208,8 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
             let state = data.clone().unwrap_or_else(|| run_directory.join("state"));
             if let Some(passing) = &passing {
                 // One that was killed where nothing is kept: its instances are nobody's.
-                match Host::existing(passing, &state) {
-                    Ok(host) => host.shutdown(true)?,
-                    Err(atoll_instance::Error::HolderGone { .. }) => {}
+                match Host::existing(passing, &state).and_then(|host| host.shutdown(true)) {
+                    Ok(()) | Err(atoll_instance::Error::HolderGone { .. }) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
