@@ -8,12 +8,12 @@ use atoll_model::{EniId, NatGateway, NatGatewayId, NatGatewayState, SubnetId, Vp
 
 use crate::component::{Changed, Component};
 use crate::fabric::Fabric;
-use crate::flows::{BLOCK, Effect, FlowView, Mapping, Owner, Slot};
+use crate::flows::{BLOCK, Effect, FlowView, Mapping, Owner, Slot, State};
 use crate::journey::{Halt, Journey, Leg};
 use crate::packet::{L4, Packet, Quote, protocol};
 use crate::stage::Stage;
 use crate::trace::{Decision, Place, Recorder};
-use crate::tracking::{GATEWAY, HOLD_MOST, icmp_query, is_opening};
+use crate::tracking::{HOLD_MOST, icmp_query, is_opening, mapping_after, mapping_timeout};
 
 /// What of a NAT gateway matters to packets; only available ones have a part.
 #[derive(Clone, Debug, PartialEq)]
@@ -230,13 +230,19 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         } else {
             let wanted = of_packet(&self.packet).map(|t| t.inward());
             let mapping = wanted.and_then(|wanted| self.flows.unmapped(part.slot, &wanted, self.now));
-            let Some(mapping) = mapping else {
+            let Some((mapping, state)) = mapping else {
                 if let Some(wanted) = &wanted {
                     self.wants(Component::mapping(part.slot, wanted));
                 }
                 return Err(self.halt(Stage::NatNoMapping, here, None));
             };
-            self.refresh(part, mapping, false, here)?;
+            self.refresh(
+                part,
+                mapping,
+                mapping_after(state, &self.packet, false),
+                false,
+                here,
+            )?;
             (mapping.inside, Some(mapping.inside_port))
         };
         self.ages(1, here)?;
@@ -276,13 +282,23 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         self.depart(subnet, part.eni, next)
     }
 
-    fn refresh(&mut self, part: &NatPart, mapping: Mapping, begins: bool, here: Place) -> Result<(), Halt> {
-        self.hold = self.hold.min(HOLD_MOST);
+    fn refresh(
+        &mut self,
+        part: &NatPart,
+        mapping: Mapping,
+        state: State,
+        begins: bool,
+        here: Place,
+    ) -> Result<(), Halt> {
+        // The next packet of one that has ended may make another of it.
+        let hold = if state.is_closed() { 0 } else { HOLD_MOST };
+        self.hold = self.hold.min(hold);
         self.effect(
             Effect::Map {
                 gateway: part.slot,
                 mapping,
-                timeout: GATEWAY,
+                state,
+                timeout: mapping_timeout(state),
                 begins,
             },
             here,
@@ -299,9 +315,16 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let known = self
             .flows
             .mapped(part.slot, &wanted, self.now)
-            .filter(|m| part.addresses.contains(&m.outside));
-        let mapping = match known {
-            Some(mapping) => mapping,
+            .filter(|(m, _)| part.addresses.contains(&m.outside));
+        let (mapping, state) = match known {
+            // Another connection, by the port of the one before, if there may be one more (semantics 80).
+            Some((mapping, state)) if state.is_closed() && is_opening(&self.packet) => {
+                if self.flows.free_port(part.slot, &mapping, self.now) != Some(mapping.outside_port) {
+                    return Err(self.halt(Stage::NatPortExhausted, here, None));
+                }
+                (mapping, state)
+            }
+            Some(known) => known,
             None => {
                 let begins = match (self.packet.protocol, self.packet.l4) {
                     (protocol::TCP, _) => is_opening(&self.packet),
@@ -321,10 +344,11 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                 let Some(mapping) = self.free_mapping(part, wanted) else {
                     return Err(self.halt(Stage::NatPortExhausted, here, None)); // semantics 80
                 };
-                mapping
+                (mapping, State(0))
             }
         };
-        self.refresh(part, mapping, known.is_none(), here)?;
+        let state = mapping_after(state, &self.packet, true);
+        self.refresh(part, mapping, state, known.is_none(), here)?;
         Ok((mapping.outside, Some(mapping.outside_port)))
     }
 
@@ -363,7 +387,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             let wanted = quoted.turned().outward(Ipv4Addr::UNSPECIFIED);
             self.flows.mapped(part.slot, &wanted, self.now)
         });
-        let (Some(mapping), Some(quote)) = (mapping, &mut self.packet.quote) else {
+        let (Some((mapping, _)), Some(quote)) = (mapping, &mut self.packet.quote) else {
             return Err(self.halt(Stage::NatNoMapping, here, None));
         };
         let quote: &mut Quote = quote;
@@ -382,7 +406,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             self.flows
                 .unmapped(part.slot, &quoted.turned().inward(), self.now)
         });
-        let (Some(mapping), Some(quote)) = (mapping, &mut self.packet.quote) else {
+        let (Some((mapping, _)), Some(quote)) = (mapping, &mut self.packet.quote) else {
             return Err(self.halt(Stage::NatNoMapping, here, None));
         };
         let quote: &mut Quote = quote;

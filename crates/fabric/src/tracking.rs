@@ -26,6 +26,13 @@ const ICMP: u32 = 30_000;
 const OTHER: u32 = 600_000;
 /// A gateway's memory of a connection (semantics 81).
 pub(crate) const GATEWAY: u32 = atoll_model::nat_gateway::IDLE_SECONDS * 1000;
+/// For how long a NAT gateway keeps the port of a connection that both sides have ended: last acknowledgements and FINs
+/// that are sent again find their way, and nobody else gets the port meanwhile. The minute by which AWS counts (semantics
+/// 80), and for which an operating system keeps the addresses of such a connection to itself.
+const NAT_FINISHED: u32 = 60_000;
+/// The same after a reset, which nobody repeats and nobody answers: only what was on its way then may still come. Long
+/// enough that no answer from before is given any more.
+const NAT_RESET: u32 = HOLD_MOST;
 
 /// The longest that an answer is given without a walk, in milliseconds: well below every timeout.
 pub(crate) const HOLD_MOST: u32 = 30_000;
@@ -122,10 +129,6 @@ fn flags(packet: &Packet) -> u8 {
     }
 }
 
-fn is_closed(state: State) -> bool {
-    state.has(State::RESET) || state.has(State::FIN_IN | State::FIN_OUT)
-}
-
 /// Whether a packet begins a TCP connection.
 pub(crate) fn is_opening(packet: &Packet) -> bool {
     flags(packet) & (tcp::SYN | tcp::ACK) == tcp::SYN
@@ -143,7 +146,7 @@ pub(crate) fn begun(packet: &Packet, outbound: bool) -> State {
 /// The state after one more packet of a connection; `None` when the packet begins another one where a finished
 /// one was.
 pub(crate) fn continued(state: State, packet: &Packet, outbound: bool) -> Option<State> {
-    if is_closed(state) && is_opening(packet) {
+    if state.is_closed() && is_opening(packet) {
         return None;
     }
     let from_first = outbound == state.has(State::FROM_OWNER);
@@ -167,10 +170,29 @@ fn after(mut state: State, packet: &Packet, outbound: bool) -> State {
     state
 }
 
+/// The state of a NAT gateway's mapping after one more packet. The gateway does not know which packets the ends take for
+/// theirs: a reset that neither has believed is one that others follow, and then the connection lives.
+pub(crate) fn mapping_after(state: State, packet: &Packet, outbound: bool) -> State {
+    let begins = outbound && is_opening(packet);
+    let said = if begins { 0 } else { state.0 };
+    after(State(said & (State::FIN_IN | State::FIN_OUT)), packet, outbound)
+}
+
+/// Idle time after which a mapping in that state is forgotten, in milliseconds (semantics 81).
+pub(crate) fn mapping_timeout(state: State) -> u32 {
+    if state.has(State::RESET) {
+        NAT_RESET
+    } else if state.is_closed() {
+        NAT_FINISHED
+    } else {
+        GATEWAY
+    }
+}
+
 /// Idle time after which a connection in that state is forgotten, in milliseconds.
 pub(crate) fn timeout(packet_protocol: u8, state: State, timeouts: &Timeouts) -> u32 {
     match packet_protocol {
-        protocol::TCP if is_closed(state) || !state.has(State::REPLIED) => TCP_TRANSIENT,
+        protocol::TCP if state.is_closed() || !state.has(State::REPLIED) => TCP_TRANSIENT,
         protocol::TCP => timeouts.tcp_established,
         protocol::UDP if state.has(State::STREAM) => timeouts.udp_stream,
         protocol::UDP => timeouts.udp,
@@ -184,7 +206,7 @@ pub(crate) fn timeout(packet_protocol: u8, state: State, timeouts: &Timeouts) ->
 pub(crate) fn hold(packet_protocol: u8, state: State, known: bool, timeouts: &Timeouts) -> u32 {
     let settled = || (timeout(packet_protocol, state, timeouts) / 8).min(HOLD_MOST);
     match packet_protocol {
-        protocol::TCP if is_closed(state) => 0,
+        protocol::TCP if state.is_closed() => 0,
         protocol::TCP if state.has(State::REPLIED) => settled(),
         // A datagram that begins, or follows an answer, may make an exchange or a stream of it (semantics 46).
         protocol::UDP if state.has(State::STREAM) => settled(),

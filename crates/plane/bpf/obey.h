@@ -35,10 +35,26 @@ static __always_inline int finished(struct udphdr *udp, struct seen *seen)
 	return udp->check && udp->check != pseudo_sum(seen, udp->len);
 }
 
-/* Writes a datagram's ports and checksum where they stand, for a path's new addresses (RFC 1624). */
-static __always_inline void obey_finished(struct udphdr *udp, struct path *path, __be16 number, struct seen *seen)
+/* 32 bits of a sum. */
+static __always_inline __u32 folded_once(__u64 sum)
 {
-	__u64 sum = (__u16)~udp->check;
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffffffff) + (sum >> 32);
+}
+
+/* 16 bits of a sum. */
+static __always_inline __u16 folded(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* What a path's new addresses add to a sum: what goes away, inverted, and what comes (RFC 1624). */
+static __always_inline __u64 change_of_addresses(struct path *path, struct seen *seen)
+{
+	__u64 sum = 0;
 	int n;
 
 #pragma unroll
@@ -50,20 +66,79 @@ static __always_inline void obey_finished(struct udphdr *udp, struct path *path,
 		if (path->flags & PATH_WRITE_DST)
 			sum += (__u64)(__u32)~seen->dst[n] + path->dst[n];
 	}
-	if (path->role == ROLE_SOURCE) {
-		sum += (__u32)(__u16)~seen->src_port + number;
+	return sum;
+}
+
+/* The same of its new port. */
+static __always_inline __u64 change_of_port(struct path *path, __be16 number, struct seen *seen)
+{
+	if (path->role == ROLE_SOURCE)
+		return (__u32)(__u16)~seen->src_port + number;
+	if (path->role == ROLE_DESTINATION)
+		return (__u32)(__u16)~seen->dst_port + number;
+	return 0;
+}
+
+/* Writes a datagram's ports and checksum where they stand, for a path's new addresses. */
+static __always_inline void obey_finished(struct udphdr *udp, struct path *path, __be16 number, struct seen *seen)
+{
+	__u64 sum = (__u16)~udp->check + change_of_addresses(path, seen) + change_of_port(path, number, seen);
+
+	if (path->role == ROLE_SOURCE)
 		udp->source = number;
-	} else if (path->role == ROLE_DESTINATION) {
-		sum += (__u32)(__u16)~seen->dst_port + number;
+	else if (path->role == ROLE_DESTINATION)
 		udp->dest = number;
-	}
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	udp->check = (__u16)~sum;
+	udp->check = (__u16)~folded(sum);
 	if (!udp->check)
 		udp->check = 0xffff;
+}
+
+/* Writes a segment's port and checksum, at `at` in the packet; 0 if that fails. Whether the checksum is finished or left to the
+ * device, the packet mostly tells by itself. Where it does not, the kernel's helper changes it for the new addresses, and the
+ * outcome tells. */
+static __always_inline int obey_tcp(struct __sk_buff *skb, __u32 at, struct path *path, __be16 number, struct seen *seen)
+{
+	__u64 addresses = change_of_addresses(path, seen), port = change_of_port(path, number, seen);
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct tcphdr *tcp = data + at;
+	__u16 was, left;
+
+	if ((void *)(tcp + 1) > end)
+		return 0;
+	was = tcp->check;
+	left = folded(was + addresses);
+	if (skb->gso_size) {
+		/* Many segments, each of which gets its checksum later. */
+		tcp->check = left;
+	} else if (was != pseudo_sum(seen, bpf_htons(skb->len - seen->at))) {
+		tcp->check = (__u16)~folded((__u16)~was + addresses + port);
+	} else {
+		__u32 sum = seen->at + __builtin_offsetof(struct tcphdr, check);
+
+		if (bpf_l4_csum_replace(skb, sum, 0, folded_once(addresses), BPF_F_PSEUDO_HDR))
+			return 0;
+		if (path->role == ROLE_NONE)
+			return 1;
+		/* Addresses with the same sum: then the outcome does not tell. */
+		if (left == was) {
+			__be16 old = path->role == ROLE_SOURCE ? seen->src_port : seen->dst_port;
+
+			if (bpf_l4_csum_replace(skb, sum, old, number, 2))
+				return 0;
+		}
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		tcp = data + at;
+		if ((void *)(tcp + 1) > end)
+			return 0;
+		if (left != was && tcp->check != left)
+			tcp->check = (__u16)~folded((__u16)~tcp->check + port);
+	}
+	if (path->role == ROLE_SOURCE)
+		tcp->source = number;
+	else if (path->role == ROLE_DESTINATION)
+		tcp->dest = number;
+	return 1;
 }
 
 /* Does what a path says. From here on nothing turns back: a helper that fails (no memory) drops the packet. */
@@ -73,9 +148,6 @@ static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16
 	__u32 sum;
 
 	switch (seen->protocol) {
-	case IPPROTO_TCP:
-		sum = seen->at + __builtin_offsetof(struct tcphdr, check);
-		break;
 	case IPPROTO_UDP:
 		/* 0 means that there is none, and stays. */
 		sum = seen->at + __builtin_offsetof(struct udphdr, check);
@@ -87,14 +159,21 @@ static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16
 	/* ICMP of IPv4 does not sum addresses up. */
 	int addresses_summed = seen->protocol != IPPROTO_ICMP;
 
-	if (seen->protocol == IPPROTO_UDP && (path->role != ROLE_NONE || path->flags & (PATH_WRITE_SRC | PATH_WRITE_DST))) {
-		/* Numbers that the verifier can follow. */
-		__u32 at = ETH_HLEN + (seen->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-		void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-		struct udphdr *udp;
+	if (path->role == ROLE_NONE && !(path->flags & (PATH_WRITE_SRC | PATH_WRITE_DST)))
+		goto network;
+	/* Numbers that the verifier can follow. */
+	__u32 at = ETH_HLEN + (seen->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 
-		barrier_var(at);
-		udp = data + at;
+	barrier_var(at);
+	if (seen->protocol == IPPROTO_TCP) {
+		if (!obey_tcp(skb, at, path, number, seen))
+			return DROP;
+		goto network;
+	}
+	if (seen->protocol == IPPROTO_UDP) {
+		void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+		struct udphdr *udp = data + at;
+
 		if ((void *)(udp + 1) > end)
 			return DROP;
 		if (finished(udp, seen)) {

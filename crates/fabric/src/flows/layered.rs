@@ -24,13 +24,13 @@ impl<O: FlowView, U: FlowView> FlowView for Layered<'_, O, U> {
         self.under.has_room(owner, key)
     }
 
-    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
         self.over
             .mapped(gateway, wanted, now)
             .or_else(|| self.under.mapped(gateway, wanted, now))
     }
 
-    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
         self.over
             .unmapped(gateway, wanted, now)
             .or_else(|| self.under.unmapped(gateway, wanted, now))

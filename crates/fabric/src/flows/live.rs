@@ -136,16 +136,17 @@ impl Flows {
                 Effect::Map {
                     gateway,
                     mapping,
+                    state,
                     timeout,
                     begins: _,
                 } => {
                     let deadline = self.deadline(now, timeout.saturating_add(held));
-                    self.mappings.put(*gateway, mapping, tick, deadline).map_err(
-                        |refused| match refused {
+                    self.mappings
+                        .put(*gateway, mapping, *state, tick, deadline)
+                        .map_err(|refused| match refused {
                             Refused::Full => LostRace::TableFull,
                             Refused::PortTaken => LostRace::PortTaken,
-                        },
-                    )?;
+                        })?;
                 }
             }
         }
@@ -282,11 +283,11 @@ impl FlowView for Flows {
         !full && owned < self.per_owner && self.shares.has_room(owner, family, capacity)
     }
 
-    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
         self.mappings.mapped(gateway, wanted, self.tick(now))
     }
 
-    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
         self.mappings.unmapped(gateway, wanted, self.tick(now))
     }
 

@@ -69,6 +69,11 @@ impl State {
     pub fn has(self, bits: u8) -> bool {
         self.0 & bits == bits
     }
+
+    /// Whether both sides have said FIN, or somebody RST.
+    pub fn is_closed(self) -> bool {
+        self.has(State::RESET) || self.has(State::FIN_IN | State::FIN_OUT)
+    }
 }
 
 /// A translation of a NAT gateway.
@@ -112,6 +117,8 @@ pub enum Effect {
         gateway: Slot,
         /// The mapping.
         mapping: Mapping,
+        /// What is known of its connection: which sides have said FIN, and whether the last word was RST.
+        state: State,
         /// Idle time after which it is forgotten, in milliseconds.
         timeout: u32,
         /// Whether it was not known before.
@@ -185,14 +192,15 @@ pub trait FlowView {
     /// Whether another connection of that family finds room at this owner (semantics 48).
     fn has_room(&self, owner: Slot, key: &FlowKey) -> bool;
 
-    /// The mapping for a packet from inside; `outside` and `outside_port` of `wanted` are not looked at.
-    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping>;
+    /// The mapping for a packet from inside, and its state; `outside` and `outside_port` of `wanted` are not looked at.
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)>;
 
-    /// The mapping for a packet from outside; `inside` and `inside_port` of `wanted` are not looked at.
-    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping>;
+    /// The mapping for a packet from outside, and its state; `inside` and `inside_port` of `wanted` are not looked at.
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)>;
 
-    /// A free port of `wanted.outside` towards `wanted`'s destination, or `None` when all 55,000 are taken or
-    /// the table is full (semantics 80).
+    /// A free port of `wanted.outside` towards `wanted`'s destination, or `None` when 55,000 connections go there, every
+    /// port is in use or not yet to be used again, or the table is full (semantics 80). Of a connection that has ended
+    /// and still has its mapping: that one's.
     fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16>;
 }
 
@@ -209,11 +217,11 @@ impl FlowView for NoFlows {
         true
     }
 
-    fn mapped(&self, _: Slot, _: &Mapping, _: Timestamp) -> Option<Mapping> {
+    fn mapped(&self, _: Slot, _: &Mapping, _: Timestamp) -> Option<(Mapping, State)> {
         None
     }
 
-    fn unmapped(&self, _: Slot, _: &Mapping, _: Timestamp) -> Option<Mapping> {
+    fn unmapped(&self, _: Slot, _: &Mapping, _: Timestamp) -> Option<(Mapping, State)> {
         None
     }
 

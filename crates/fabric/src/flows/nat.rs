@@ -7,7 +7,7 @@ use atoll_model::nat_gateway::{CONNECTIONS_PER_DESTINATION, PORTS};
 use super::index::Index;
 use super::reserved::{BLOCK, Reservations, Reserved, ReservedId, low};
 use super::table::mix;
-use super::{Mapping, Slot};
+use super::{Mapping, Slot, State};
 
 /// 28 bytes a mapping.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +21,10 @@ pub(super) struct Record {
     pub(super) outside_port: u16,
     pub(super) remote_port: u16,
     pub(super) protocol: u8,
+    pub(super) state: State,
 }
 
-/// How many mappings of an outside address lead to one destination.
+/// How many mappings of an outside address lead to one destination, those apart whose connections have ended.
 #[derive(Clone, Copy, Debug)]
 struct Destination {
     gateway: u32,
@@ -46,6 +47,7 @@ impl Record {
             outside_port: m.outside_port,
             remote_port: m.remote_port,
             protocol: m.protocol,
+            state: State(0),
         }
     }
 
@@ -59,6 +61,11 @@ impl Record {
             remote: Ipv4Addr::from(self.remote),
             remote_port: self.remote_port,
         }
+    }
+
+    /// Whether it is one of the connections that there are at the same time (semantics 80).
+    fn counts(&self) -> bool {
+        !self.state.is_closed()
     }
 
     fn far(&self) -> u64 {
@@ -161,6 +168,10 @@ fn within(part: (usize, usize), most: usize, count: usize) -> bool {
     count <= most / part.1 * part.0
 }
 
+/// So many ports are looked at for a free one: all that have the low byte, and enough of the others to find one as long
+/// as one in a hundred is free. More is not to be had for a packet, whoever sends it.
+const MOST_LOOKS: usize = 252 + 1024;
+
 #[derive(Debug)]
 pub(super) struct Mappings {
     records: Vec<Record>,
@@ -219,10 +230,15 @@ impl Mappings {
         }
     }
 
-    /// What stands at a place: gateway, mapping, deadline.
-    pub(super) fn at(&self, at: usize) -> Option<(Slot, Mapping, u32)> {
+    /// What stands at a place: gateway, mapping, state, deadline.
+    pub(super) fn at(&self, at: usize) -> Option<(Slot, Mapping, State, u32)> {
         let record = self.records.get(at)?;
-        Some((Slot(record.gateway), record.mapping(), record.deadline))
+        Some((
+            Slot(record.gateway),
+            record.mapping(),
+            record.state,
+            record.deadline,
+        ))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -249,14 +265,16 @@ impl Mappings {
         self.records.get(at? as usize).filter(|r| r.deadline > now)
     }
 
-    pub(super) fn mapped(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<Mapping> {
+    pub(super) fn mapped(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<(Mapping, State)> {
         let wanted = Record::of(gateway, wanted, 0);
-        self.live(self.find_forward(&wanted), now).map(Record::mapping)
+        let found = self.live(self.find_forward(&wanted), now)?;
+        Some((found.mapping(), found.state))
     }
 
-    pub(super) fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<Mapping> {
+    pub(super) fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: u32) -> Option<(Mapping, State)> {
         let wanted = Record::of(gateway, wanted, 0);
-        self.live(self.find_reverse(&wanted), now).map(Record::mapping)
+        let found = self.live(self.find_reverse(&wanted), now)?;
+        Some((found.mapping(), found.state))
     }
 
     fn find_destination(&self, wanted: &Destination) -> Option<u32> {
@@ -265,7 +283,7 @@ impl Mappings {
         })
     }
 
-    /// Mappings of that outside address to that destination, forgotten ones that no sweep has met included.
+    /// Connections of that outside address to that destination, forgotten ones that no sweep has met included.
     fn count(&self, wanted: &Record) -> usize {
         self.find_destination(&wanted.destination())
             .and_then(|i| self.destinations.get(i as usize))
@@ -289,7 +307,11 @@ impl Mappings {
         if self.count(&record) + self.reserved.spare(&record) >= CONNECTIONS_PER_DESTINATION {
             return None; // semantics 80
         }
-        candidates(wanted, self.seed).find(|port| {
+        let known = self.live(self.find_forward(&record), now);
+        if let Some(known) = known.filter(|known| known.outside == record.outside) {
+            return Some(known.outside_port);
+        }
+        candidates(wanted, self.seed).take(MOST_LOOKS).find(|port| {
             record.outside_port = *port;
             !self.reserved.forbids(&record) && self.live(self.find_reverse(&record), now).is_none()
         })
@@ -337,8 +359,12 @@ impl Mappings {
         let own = low(record.inside_port);
         let first = (0..own).rev().take_while(agrees).last().unwrap_or(own);
         let last = (own..=u8::MAX).skip(1).take_while(agrees).last().unwrap_or(own);
-        let mapped = (first..=last).filter(|low| self.find_reverse(&at(*low)).is_some());
-        let mapped = mapped.count() as u32;
+        let counts = |low: &u8| {
+            let at = self.find_reverse(&at(*low));
+            at.and_then(|at| self.records.get(at as usize))
+                .is_some_and(Record::counts)
+        };
+        let mapped = (first..=last).filter(counts).count() as u32;
         Some(self.reserved.add(&record, first, last, mapped))
     }
 
@@ -367,16 +393,26 @@ impl Mappings {
         &mut self,
         gateway: Slot,
         mapping: &Mapping,
+        state: State,
         now: u32,
         deadline: u32,
     ) -> Result<(), Refused> {
-        let wanted = Record::of(gateway, mapping, deadline);
+        let wanted = Record {
+            state,
+            ..Record::of(gateway, mapping, deadline)
+        };
         if let Some(at) = self.find_forward(&wanted)
             && let Some(record) = self.records.get_mut(at as usize)
         {
             if record.same_reverse(&wanted) {
-                record.deadline = deadline;
+                let counted = record.counts();
+                (record.state, record.deadline) = (state, deadline);
                 self.touch(at as usize);
+                match (counted, wanted.counts()) {
+                    (false, true) => self.count_in(&wanted),
+                    (true, false) => self.count_out(&wanted),
+                    _ => {}
+                }
                 return Ok(());
             }
             if record.deadline > now {
@@ -396,7 +432,6 @@ impl Mappings {
         if self.is_full(wanted.gateway) {
             return Err(Refused::Full);
         }
-        self.reserved.count(&wanted, true);
         let slot = wanted.gateway as usize;
         if slot >= self.held.len() {
             self.held.resize((slot + 1).next_power_of_two(), 0);
@@ -409,7 +444,16 @@ impl Mappings {
         self.reverse.insert(wanted.reverse_hash(self.seed), at);
         self.records.push(wanted);
         self.touch(at as usize);
-        let destination = wanted.destination();
+        if wanted.counts() {
+            self.count_in(&wanted);
+        }
+        Ok(())
+    }
+
+    /// One connection more at its destination.
+    fn count_in(&mut self, record: &Record) {
+        self.reserved.count(record, true);
+        let destination = record.destination();
         match self.find_destination(&destination) {
             Some(i) => {
                 if let Some(d) = self.destinations.get_mut(i as usize) {
@@ -425,14 +469,12 @@ impl Mappings {
                 });
             }
         }
-        Ok(())
     }
 
     fn remove(&mut self, at: usize) {
         let Some(gone) = self.records.get(at).copied() else {
             return;
         };
-        self.reserved.count(&gone, false);
         let (records, seed, number) = (&self.records, self.seed, at as u32);
         self.forward.remove(gone.forward_hash(seed), number, |i| {
             records[i as usize].forward_hash(seed)
@@ -456,10 +498,18 @@ impl Mappings {
         if let Some(held) = self.held.get_mut(gone.gateway as usize) {
             *held = held.saturating_sub(1);
         }
+        if gone.counts() {
+            self.count_out(&gone);
+        }
+    }
 
-        let Some(i) = self.find_destination(&gone.destination()) else {
+    /// One connection less at its destination.
+    fn count_out(&mut self, record: &Record) {
+        self.reserved.count(record, false);
+        let Some(i) = self.find_destination(&record.destination()) else {
             return;
         };
+        let seed = self.seed;
         let destination = &mut self.destinations[i as usize];
         destination.count -= 1;
         if destination.count == 0 {
@@ -534,7 +584,7 @@ mod tests {
             let mut mapping = wanted(i as u16);
             mapping.outside_port = mappings.free_port(gateway, &mapping, 0).unwrap();
             assert!(used.insert(mapping.outside_port));
-            mappings.put(gateway, &mapping, 0, 3500).unwrap();
+            mappings.put(gateway, &mapping, State(0), 0, 3500).unwrap();
         }
         assert_eq!(mappings.free_port(gateway, &wanted(60_000), 0), None);
         let elsewhere = Mapping {
@@ -558,7 +608,7 @@ mod tests {
         let put = |mappings: &mut Mappings, gateway, port| {
             let mut mapping = wanted(port);
             mapping.outside_port = mappings.free_port(gateway, &mapping, 0)?;
-            mappings.put(gateway, &mapping, 0, 3500).ok()
+            mappings.put(gateway, &mapping, State(0), 0, 3500).ok()
         };
         let taken = (0..100)
             .filter_map(|port| put(&mut mappings, flooded, port))
@@ -573,7 +623,10 @@ mod tests {
             outside_port: 5000,
             ..wanted(200)
         };
-        assert_eq!(mappings.put(flooded, &beyond, 0, 3500), Err(Refused::Full));
+        assert_eq!(
+            mappings.put(flooded, &beyond, State(0), 0, 3500),
+            Err(Refused::Full)
+        );
         mappings.expire(3500, usize::MAX, |_| false);
         assert!(
             put(&mut mappings, flooded, 200).is_some(),

@@ -46,6 +46,8 @@ pub enum Remembered {
         owner: Slot,
         /// Which.
         mapping: Mapping,
+        /// What is known of its connection.
+        state: State,
         /// When it is forgotten.
         until: Timestamp,
     },
@@ -105,14 +107,16 @@ impl Flows {
         match place.shelf {
             Shelf::V4 => self.v4.at(at).map(connection),
             Shelf::V6 => self.v6.at(at).map(connection),
-            Shelf::Mappings => self
-                .mappings
-                .at(at)
-                .map(|(owner, mapping, deadline)| Remembered::Mapping {
-                    owner,
-                    mapping,
-                    until: self.time(deadline),
-                }),
+            Shelf::Mappings => {
+                self.mappings
+                    .at(at)
+                    .map(|(owner, mapping, state, deadline)| Remembered::Mapping {
+                        owner,
+                        mapping,
+                        state,
+                        until: self.time(deadline),
+                    })
+            }
         }
     }
 
@@ -132,9 +136,14 @@ impl Flows {
                 }
                 self.put_connection(*owner, key, *state, now, deadline).is_ok()
             }
-            Remembered::Mapping { owner, mapping, .. } => {
+            Remembered::Mapping {
+                owner,
+                mapping,
+                state,
+                ..
+            } => {
                 let tick = self.tick(now);
-                self.mappings.put(*owner, mapping, tick, deadline).is_ok()
+                self.mappings.put(*owner, mapping, *state, tick, deadline).is_ok()
             }
         }
     }

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 
 use hashbrown::HashMap;
 
+use super::State;
 use super::nat::Record;
 
 /// How many neighbouring ports are set aside at once, most: those with the same high byte.
@@ -216,10 +217,11 @@ impl Reservations {
             outside_port: u16::from_be_bytes([block.outside_block, block.first]),
             remote_port: block.outside.remote_port,
             protocol: block.outside.protocol,
+            state: State(0),
         })
     }
 
-    /// A port outside is mapped, or is not any more.
+    /// A connection has a port outside, or has it no more.
     pub(super) fn count(&mut self, record: &Record, more: bool) {
         if self.blocks.is_empty() {
             return;
@@ -332,7 +334,9 @@ mod tests {
 
     fn put(mappings: &mut Mappings, mut mapping: Mapping, now: u32) -> Mapping {
         mapping.outside_port = mappings.free_port(GATEWAY, &mapping, now).unwrap();
-        mappings.put(GATEWAY, &mapping, now, now + IDLE).unwrap();
+        mappings
+            .put(GATEWAY, &mapping, State(0), now, now + IDLE)
+            .unwrap();
         mapping
     }
 
@@ -354,7 +358,7 @@ mod tests {
             };
             assert!(!(reserved.outside..reserved.outside + BLOCK).contains(&port));
             mapping.outside_port = port;
-            mappings.put(GATEWAY, &mapping, 0, IDLE).unwrap();
+            mappings.put(GATEWAY, &mapping, State(0), 0, IDLE).unwrap();
             others += 1;
         }
         assert_eq!(others, CONNECTIONS_PER_DESTINATION - usize::from(BLOCK));
@@ -387,7 +391,7 @@ mod tests {
             ..wanted(6, 2000)
         };
         for mapping in [&elsewhere, &taken] {
-            mappings.put(GATEWAY, mapping, 0, IDLE).unwrap();
+            mappings.put(GATEWAY, mapping, State(0), 0, IDLE).unwrap();
         }
         let reserved = mappings.reserve(GATEWAY, &first, 0).unwrap();
         assert_eq!(

@@ -96,11 +96,9 @@ impl Trip<'_> {
         life.from_owner = known.map_or(outgoing, |life| life.from_owner);
         life.stream |= life.replied && outgoing == life.from_owner;
         life.replied |= outgoing != life.from_owner;
-        if let L4::Ports { tcp_flags, .. } = p.l4 {
-            let reset = tcp_flags & tcp::RST != 0;
-            life.closed[usize::from(outgoing)] |= reset || tcp_flags & tcp::FIN != 0;
-            life.closed[usize::from(!outgoing)] |= reset;
-        }
+        let reset = says(&p, tcp::RST);
+        life.closed[usize::from(outgoing)] |= reset || says(&p, tcp::FIN);
+        life.closed[usize::from(!outgoing)] |= reset;
         let mut enis = self.world.enis.values();
         let eni = enis.find(|e| owner == To::NetworkInterface(e.id));
         let own = eni.map(|e| e.connection_tracking);

@@ -98,10 +98,10 @@ impl Trip<'_> {
         let error = quoted(&p);
         let wanted = ends(&error.unwrap_or(p), back == error.is_some());
         let maps = &mut self.memory.maps;
-        maps.retain(|(_, _, deadline)| *deadline > now);
+        maps.retain(|(.., deadline)| *deadline > now);
         let mut all = maps.iter();
-        let known = all.position(|(id, m, _)| *id == nat.id && mapped(m, back) == wanted);
-        let (_, map, deadline) = match known {
+        let known = all.position(|(id, m, ..)| *id == nat.id && mapped(m, back) == wanted);
+        let (_, map, mut ended, deadline) = match known {
             Some(known) => maps.remove(known),
             // semantics 81, 85: nothing begins from outside, amid a connection, or with an error.
             None if !back && error.is_none() && begins(&p) => {
@@ -110,17 +110,21 @@ impl Trip<'_> {
                 let none = [Stage::NatPortExhausted, Stage::RoutingLoop][usize::from(self.legs >= 8)];
                 let mut new = *taken.find(|m| mapped(m, false) == wanted).ok_or(none)?;
                 let mut others = maps.iter().filter(|(id, ..)| *id == nat.id);
-                if new.outside_port < 1024 || others.any(|(_, m, _)| mapped(m, true) == mapped(&new, true)) {
+                if new.outside_port < 1024 || others.any(|(_, m, ..)| mapped(m, true) == mapped(&new, true)) {
                     new.outside_port = 0; // semantics 79; the walk's answer will be found to differ
                 }
-                (nat.id, new, 0)
+                (nat.id, new, [false; 2], 0)
             }
             _ => return Err(Stage::NatNoMapping),
         };
-        let deadline = if error.is_some() { deadline } else { now + 350_000 }; // 81; an error is no sign of life
-        maps.push((nat.id, map, deadline));
-        let (inner, outer) = (mapped(&map, false).1, mapped(&map, true).1);
-        let (old, new) = if back { (outer, inner) } else { (inner, outer) };
+        ended = if !back && begins(&p) { [false; 2] } else { ended };
+        ended[usize::from(back)] |= says(&p, tcp::FIN);
+        // By the minute AWS counts connections (80); it tells nothing about resets.
+        let seconds = if ended == [true; 2] { 60 } else { 350 }; // semantics 81
+        let idle = 1000 * if says(&p, tcp::RST) { 30 } else { seconds };
+        let deadline = if error.is_some() { deadline } else { now + idle }; // an error is no sign of life
+        maps.push((nat.id, map, ended, deadline));
+        let (old, new) = (mapped(&map, back).1, mapped(&map, !back).1);
         if back {
             self.hop()?;
         }

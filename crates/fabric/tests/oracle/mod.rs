@@ -15,7 +15,7 @@ use atoll_fabric::{L4, Packet, Port, Stage};
 use atoll_model::{RouteTarget as To, *};
 
 use crate::world::lookup::{is_attached, names, works};
-use crate::world::packets::{Ends, Side, begins, ends, mapped, quoted};
+use crate::world::packets::{Ends, Side, begins, ends, mapped, quoted, says};
 use crate::world::{World, within};
 
 /// How a packet ended: where it goes out and as what, or at which stage.
@@ -23,11 +23,11 @@ pub type End = Result<(Port, Packet), Stage>;
 type Go<T = ()> = Result<T, Stage>;
 
 /// What is remembered between packets: connections by who remembers them, an interface or an egress-only gateway;
-/// and NAT mappings with their deadlines.
+/// and NAT mappings, with who has said FIN (inside, outside) and their deadlines.
 #[derive(Default)]
 pub struct Oracle {
     flows: BTreeMap<(To, Ends), filters::Life>,
-    maps: Vec<(NatGatewayId, Mapping, u64)>,
+    maps: Vec<(NatGatewayId, Mapping, [bool; 2], u64)>,
 }
 
 struct Trip<'a> {

@@ -1,11 +1,11 @@
 //! NAT gateways (semantics 42, 78-85).
 
 use atoll_fabric::packet::tcp;
-use atoll_fabric::{Answer, Fragment, L4, Limits, Stage, Verdict};
-use atoll_model::RouteTarget;
+use atoll_fabric::{Answer, Fragment, L4, Limits, Packet, Stage, Verdict};
 use atoll_model::nat_gateway::Connectivity;
+use atoll_model::{EniId, RouteTarget};
 
-use crate::scene::{OUT_ALL, OUTSIDE, OUTSIDE_V6, Scene, acked, flagged, ip, two_tier};
+use crate::scene::{OUT_ALL, OUTSIDE, OUTSIDE_V6, Scene, TwoTier, acked, flagged, ip, two_tier, two_tier_in};
 
 fn source_port(l4: L4) -> u16 {
     match l4 {
@@ -115,6 +115,161 @@ fn after_350_idle_seconds_a_packet_from_inside_is_reset() {
         "a reset is not reset"
     );
     assert_eq!(t.scene.stage(&syn), Stage::ExitsToInternet, "a new connection");
+}
+
+/// Opens a connection through the gateway and answers: what its client and the server outside send.
+fn opened(t: &mut TwoTier, port: u16) -> [Packet; 2] {
+    let syn = t.scene.syn(t.db, ip(OUTSIDE), port, 443);
+    let outcome = t.scene.send(&syn);
+    assert_eq!(outcome.stage(), Stage::ExitsToInternet, "{port}");
+    let answer = t.scene.answer(&syn, &outcome);
+    assert_eq!(t.scene.stage(&answer), Stage::Delivered);
+    [acked(&syn), acked(&answer)]
+}
+
+#[test]
+fn the_last_packets_of_a_finished_connection_pass_for_a_minute() {
+    // semantics 80, 81
+    let mut t = two_tier();
+    let [there, back] = opened(&mut t, 5000);
+    let fin = tcp::FIN | tcp::ACK;
+    assert_eq!(t.scene.stage(&flagged(&there, fin)), Stage::ExitsToInternet);
+    t.scene.after(300);
+    // One side has ended: the other may send as long as it likes.
+    assert_eq!(t.scene.stage(&back), Stage::Delivered);
+    t.scene.after(349);
+    assert_eq!(t.scene.stage(&flagged(&back, fin)), Stage::Delivered);
+    assert_eq!(t.scene.stage(&there), Stage::ExitsToInternet);
+    t.scene.after(59);
+    assert_eq!(
+        t.scene.stage(&flagged(&back, fin)),
+        Stage::Delivered,
+        "sent again"
+    );
+    t.scene.after(59);
+    assert_eq!(t.scene.stage(&there), Stage::ExitsToInternet);
+    t.scene.after(61);
+    assert_eq!(t.scene.stage(&there), Stage::NatNoMapping);
+    assert_eq!(t.scene.stage(&back), Stage::NatNoMapping);
+}
+
+#[test]
+fn after_a_reset_what_was_on_its_way_passes_for_half_a_minute() {
+    let mut t = two_tier();
+    for (port, side) in [(5000, 0), (5001, 1)] {
+        let both = opened(&mut t, port);
+        let passes = [Stage::ExitsToInternet, Stage::Delivered];
+        assert_eq!(t.scene.stage(&flagged(&both[side], tcp::RST)), passes[side]);
+        t.scene.after(29);
+        let again = flagged(&both[side], tcp::RST);
+        assert_eq!(t.scene.stage(&again), passes[side], "another one");
+        t.scene.after(31);
+        assert_eq!(t.scene.stage(&again), Stage::NatNoMapping);
+    }
+}
+
+#[test]
+fn a_reset_that_nobody_believed_ends_no_mapping() {
+    let mut t = two_tier();
+    let [there, back] = opened(&mut t, 5000);
+    assert_eq!(t.scene.stage(&flagged(&back, tcp::RST)), Stage::Delivered);
+    assert_eq!(t.scene.stage(&there), Stage::ExitsToInternet);
+    t.scene.after(349);
+    assert_eq!(t.scene.stage(&there), Stage::ExitsToInternet);
+}
+
+#[test]
+fn a_reset_that_the_rules_drop_before_the_gateway_ends_no_mapping() {
+    // semantics 83
+    let mut t = two_tier();
+    let vpc = t.vpc;
+    let [there, back] = opened(&mut t, 5000);
+    let acl = t.scene.acl(vpc, &[t.public], &["out 100 allow all 0.0.0.0/0"]);
+    for packet in [&there, &back] {
+        assert_eq!(t.scene.stage(&flagged(packet, tcp::RST)), Stage::NaclIngress);
+    }
+    t.scene.set_acl(
+        acl,
+        &["in 100 allow all 0.0.0.0/0", "out 100 allow all 0.0.0.0/0"],
+    );
+    t.scene.after(349);
+    assert_eq!(t.scene.stage(&there), Stage::ExitsToInternet);
+}
+
+#[test]
+fn a_client_opens_again_by_the_port_it_had_and_nobody_else_gets_that_meanwhile() {
+    // semantics 79
+    let mut t = two_tier();
+    let outside = |t: &mut TwoTier, packet: &Packet| {
+        let outcome = t.scene.send(packet);
+        source_port(outcome.forwarded(packet).unwrap().l4)
+    };
+    let [there, _] = opened(&mut t, 5000);
+    let port = outside(&mut t, &there);
+    assert_eq!(outside(&mut t, &flagged(&there, tcp::RST)), port);
+    // As many others as ports have the same low byte.
+    let others: Vec<EniId> = (0..3).map(|_| t.scene.eni(t.private, &[t.db_group])).collect();
+    for other in others {
+        for number in (0..200).map(|n| 5000 + n * 256) {
+            let syn = t.scene.syn(other, ip(OUTSIDE), number as u16, 443);
+            assert_ne!(outside(&mut t, &syn), port);
+        }
+    }
+    let syn = flagged(&there, tcp::SYN);
+    assert_eq!(outside(&mut t, &syn), port);
+    t.scene.after(349);
+    assert_eq!(t.scene.stage(&there), Stage::ExitsToInternet, "a new connection");
+}
+
+#[test]
+fn one_destination_takes_any_number_of_connections_one_after_the_other_and_55000_at_a_time() {
+    // semantics 80: about 900 a second, says AWS, and by a reset more here
+    let mut t = two_tier_in(Scene::with(Limits {
+        ipv4: 200_000,
+        per_owner: 200_000,
+        mappings: 250_000,
+        per_gateway: 250_000,
+        ..Limits::SMALL
+    }));
+    let clients: Vec<EniId> = (0..5).map(|_| t.scene.eni(t.private, &[t.db_group])).collect();
+    let syn = |t: &TwoTier, n: usize| {
+        let port = 1024 + (n / clients.len() % 60_000) as u16;
+        t.scene.syn(clients[n % clients.len()], ip(OUTSIDE), port, 443)
+    };
+    for (count, each_second, fins) in [(120_000, 900, true), (180_000, 2000, false)] {
+        for n in 0..count {
+            let syn = syn(&t, n);
+            let outcome = t.scene.send(&syn);
+            assert_eq!(outcome.stage(), Stage::ExitsToInternet, "{n}");
+            let answer = t.scene.answer(&syn, &outcome);
+            let ends: &[(&Packet, u8)] = if fins {
+                &[(&syn, tcp::FIN | tcp::ACK), (&answer, tcp::FIN | tcp::ACK)]
+            } else {
+                &[(&answer, tcp::RST)]
+            };
+            for (packet, flags) in ends {
+                t.scene.send(&flagged(packet, *flags));
+            }
+            if n % each_second == 0 {
+                t.scene.after(1);
+                let now = t.scene.now;
+                t.scene.flows.expire(now, 20_000);
+            }
+        }
+        t.scene.after(100);
+        let now = t.scene.now;
+        t.scene.flows.expire(now, 500_000);
+        assert_eq!(t.scene.flows.mappings(), 0);
+    }
+    for n in 0..55_000 {
+        assert_eq!(t.scene.stage(&syn(&t, n)), Stage::ExitsToInternet, "{n}");
+    }
+    assert_eq!(t.scene.stage(&syn(&t, 55_000)), Stage::NatPortExhausted);
+    // One that ends makes room, though its port rests.
+    let first = syn(&t, 0);
+    t.scene.send(&flagged(&first, tcp::RST));
+    assert_eq!(t.scene.stage(&syn(&t, 55_000)), Stage::ExitsToInternet);
+    assert_eq!(t.scene.stage(&first), Stage::NatPortExhausted, "as any other");
 }
 
 #[test]

@@ -341,6 +341,11 @@ pub fn begins(p: &Packet) -> bool {
     }
 }
 
+/// Whether a segment has a flag.
+pub fn says(p: &Packet, flag: u8) -> bool {
+    matches!(p.l4, L4::Ports { tcp_flags, .. } if tcp_flags & flag != 0)
+}
+
 /// What an ICMP error is about, as if it were a packet.
 pub fn quoted(p: &Packet) -> Option<Packet> {
     let (quote, mut about) = (p.quote.filter(|_| p.is_icmp_error())?, *p);

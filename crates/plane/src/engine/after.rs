@@ -11,10 +11,16 @@ pub(super) struct After<'a> {
 }
 
 impl After<'_> {
-    fn supposed_mappings(&self, of: Slot) -> impl Iterator<Item = &Mapping> {
-        let effects = self.effects.iter().flat_map(Effects::iter);
+    /// The latest first.
+    fn supposed_mappings(&self, of: Slot) -> impl Iterator<Item = (Mapping, State)> {
+        let effects = self.effects.iter().rev().flat_map(Effects::iter);
         effects.filter_map(move |effect| match effect {
-            Effect::Map { gateway, mapping, .. } if *gateway == of => Some(mapping),
+            Effect::Map {
+                gateway,
+                mapping,
+                state,
+                ..
+            } if *gateway == of => Some((*mapping, *state)),
             _ => None,
         })
     }
@@ -42,34 +48,30 @@ impl FlowView for After<'_> {
         self.flows.has_room(owner, key)
     }
 
-    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
         let (outside, outside_port) = (wanted.outside, wanted.outside_port);
-        let supposed = self.supposed_mappings(gateway).find(|mapping| {
+        let supposed = self.supposed_mappings(gateway).find(|(mapping, _)| {
             let asked = Mapping {
                 outside,
                 outside_port,
-                ..**mapping
+                ..*mapping
             };
             asked == *wanted
         });
-        supposed
-            .copied()
-            .or_else(|| self.flows.mapped(gateway, wanted, now))
+        supposed.or_else(|| self.flows.mapped(gateway, wanted, now))
     }
 
-    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<Mapping> {
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
         let (inside, inside_port) = (wanted.inside, wanted.inside_port);
-        let supposed = self.supposed_mappings(gateway).find(|mapping| {
+        let supposed = self.supposed_mappings(gateway).find(|(mapping, _)| {
             let asked = Mapping {
                 inside,
                 inside_port,
-                ..**mapping
+                ..*mapping
             };
             asked == *wanted
         });
-        supposed
-            .copied()
-            .or_else(|| self.flows.unmapped(gateway, wanted, now))
+        supposed.or_else(|| self.flows.unmapped(gateway, wanted, now))
     }
 
     fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {

@@ -124,15 +124,16 @@ impl FlowView for Unknown<'_> {
         self.flows.has_room(owner, key)
     }
 
-    fn mapped(&self, _: Slot, _: &Mapping, _: Timestamp) -> Option<Mapping> {
+    fn mapped(&self, _: Slot, _: &Mapping, _: Timestamp) -> Option<(Mapping, State)> {
         None
     }
 
-    fn unmapped(&self, gateway: Slot, wanted: &Mapping, _: Timestamp) -> Option<Mapping> {
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, _: Timestamp) -> Option<(Mapping, State)> {
         self.begun?.iter().find_map(|effect| match effect {
             Effect::Map {
                 gateway: its,
                 mapping,
+                state,
                 ..
             } => {
                 let Mapping {
@@ -143,7 +144,7 @@ impl FlowView for Unknown<'_> {
                     inside_port,
                     ..*wanted
                 };
-                (*its == gateway && asked == *mapping).then_some(*mapping)
+                (*its == gateway && asked == *mapping).then_some((*mapping, *state))
             }
             Effect::Track { .. } => None,
         })

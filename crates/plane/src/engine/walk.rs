@@ -161,9 +161,12 @@ impl Engine {
             Effect::Track {
                 owner, key, state, ..
             } => self.flows.tracked(*owner, key, now) != Some(*state),
-            Effect::Map { gateway, mapping, .. } => {
-                self.flows.mapped(*gateway, mapping, now) != Some(*mapping)
-            }
+            Effect::Map {
+                gateway,
+                mapping,
+                state,
+                ..
+            } => self.flows.mapped(*gateway, mapping, now) != Some((*mapping, *state)),
         })
     }
 

@@ -197,7 +197,12 @@ impl Header {
                 put(&key.remote_port.to_le_bytes());
                 put(&[key.protocol, state.0, kind, 0]);
             }
-            Remembered::Mapping { mapping, until, .. } => {
+            Remembered::Mapping {
+                mapping,
+                state,
+                until,
+                ..
+            } => {
                 put(&until.0.to_le_bytes());
                 for addr in [mapping.inside, mapping.outside, mapping.remote] {
                     put(&addr.octets());
@@ -205,7 +210,7 @@ impl Header {
                 for port in [mapping.inside_port, mapping.outside_port, mapping.remote_port] {
                     put(&port.to_le_bytes());
                 }
-                put(&[mapping.protocol, kind]);
+                put(&[mapping.protocol, kind, state.0]);
             }
         }
         let width = width(shelf);
@@ -251,6 +256,8 @@ impl Header {
             let remembered = Remembered::Mapping {
                 owner: Slot(0),
                 mapping,
+                // 0 in files of those who knew no ends.
+                state: State(reader.u8()?),
                 until,
             };
             return Some((owner, remembered));

@@ -83,6 +83,7 @@ enum Step {
     Map {
         port: u16,
         outside: u16,
+        state: u8,
         timeout: u32,
     },
     Pass(u64),
@@ -94,7 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..4u64, proptest::collection::vec(0..30u16, 1..4), any::<bool>(), any::<u8>(), 1..40_000u32)
             .prop_map(|(owner, ports, v6, state, timeout)| Step::Track { owner, ports, v6, state, timeout }),
-        3 => (0..12u16, 1024..1030u16, 1..40_000u32).prop_map(|(port, outside, timeout)| Step::Map { port, outside, timeout }),
+        3 => (0..12u16, 1024..1030u16, any::<u8>(), 1..40_000u32)
+            .prop_map(|(port, outside, state, timeout)| Step::Map { port, outside, state, timeout }),
         2 => (0..9_000u64).prop_map(Step::Pass),
         2 => (0..100usize).prop_map(Step::Expire),
         1 => (0..4u64).prop_map(Step::Gone),
@@ -150,7 +152,7 @@ fn answers(
     }
     for port in 0..12 {
         if let Some(found) = flows.mapped(slot(GATEWAY), &mapping(port, 0), now) {
-            assert_eq!(flows.unmapped(slot(GATEWAY), &found, now), Some(found));
+            assert_eq!(flows.unmapped(slot(GATEWAY), &found.0, now), Some(found));
             all.insert(format!("map {port}"), format!("{found:?}"));
         }
     }
@@ -206,9 +208,9 @@ proptest! {
                         flows.restore(&new, now);
                     }
                 }
-                Step::Map { port, outside, timeout } => {
+                Step::Map { port, outside, state, timeout } => {
                     let until = now.plus_millis(u64::from(*timeout));
-                    let new = Remembered::Mapping { owner: slot(GATEWAY), mapping: mapping(*port, *outside), until };
+                    let new = Remembered::Mapping { owner: slot(GATEWAY), mapping: mapping(*port, *outside), state: State(*state), until };
                     flows.restore(&new, now);
                 }
                 Step::Pass(millis) => now = now.plus_millis(*millis),

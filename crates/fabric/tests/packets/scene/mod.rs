@@ -12,7 +12,7 @@ use atoll_model::*;
 use atoll_net::{PortRange, Prefix};
 
 pub use packets::{acked, flagged};
-pub use two_tier::{TwoTier, two_tier};
+pub use two_tier::{TwoTier, two_tier, two_tier_in};
 
 pub const OUT_ALL: [&str; 2] = ["out all 0.0.0.0/0", "out all ::/0"];
 pub const OUTSIDE: &str = "198.51.100.9";

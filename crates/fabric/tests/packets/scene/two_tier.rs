@@ -28,7 +28,11 @@ pub struct TwoTier {
 }
 
 pub fn two_tier() -> TwoTier {
-    let mut s = Scene::new();
+    two_tier_in(Scene::new())
+}
+
+/// The same in a scene that remembers so much.
+pub fn two_tier_in(mut s: Scene) -> TwoTier {
     let vpc = s.vpc("10.0.0.0/16", Some("2001:db8:1::/56"));
     let public = s.subnet(vpc, "10.0.0.0/24", Some("2001:db8:1::/64"));
     let private = s.subnet(vpc, "10.0.1.0/24", Some("2001:db8:1:1::/64"));
