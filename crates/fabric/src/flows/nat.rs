@@ -426,7 +426,8 @@ impl Mappings {
             }
             self.remove(at as usize);
         }
-        if self.reserved.forbids(&wanted) {
+        let bound = self.reserved.bound(&wanted);
+        if self.reserved.forbids(&wanted) || bound.is_some_and(|port| port != Some(wanted.outside_port)) {
             return Err(Refused::PortTaken);
         }
         if self.is_full(wanted.gateway) {

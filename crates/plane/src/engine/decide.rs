@@ -29,8 +29,8 @@ const BUDGET: u32 = 32;
 const DEAR: u32 = 4;
 const BUDGET_MILLIS: u64 = 10;
 /// How long ports stay set aside after the last connection that the kernel can have made with one, in milliseconds:
-/// it is taken up by then, however many others are.
-const LINGER: u32 = 2000;
+/// it is taken up by then, however many others are, or it has ended in the kernel and what was on its way has come.
+const LINGER: u32 = 10_000;
 
 /// How many decisions may still be made.
 #[derive(Default)]
@@ -161,6 +161,35 @@ impl FlowView for Unknown<'_> {
     }
 }
 
+/// The state of flows where a NAT gateway gives a new connection this port.
+struct Given<'a> {
+    flows: &'a Flows,
+    port: u16,
+}
+
+impl FlowView for Given<'_> {
+    fn tracked(&self, owner: Slot, key: &FlowKey, now: Timestamp) -> Option<State> {
+        self.flows.tracked(owner, key, now)
+    }
+
+    fn has_room(&self, owner: Slot, key: &FlowKey) -> bool {
+        self.flows.has_room(owner, key)
+    }
+
+    fn mapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
+        self.flows.mapped(gateway, wanted, now)
+    }
+
+    fn unmapped(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<(Mapping, State)> {
+        self.flows.unmapped(gateway, wanted, now)
+    }
+
+    fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16> {
+        // Whether it is free, the commit finds out.
+        self.flows.free_port(gateway, wanted, now).map(|_| self.port)
+    }
+}
+
 /// An answer to what a decision is about, in the making.
 struct Decided {
     decision: Decision,
@@ -235,6 +264,22 @@ impl Engine {
         for translated in gone.iter().filter_map(|decision| decision.translated) {
             self.flows.give_back(translated.reserved, now, LINGER);
         }
+    }
+
+    /// Maps the connection that a packet opened at an earlier engine to the port that it has, so that what answers has this
+    /// key. False where the port is somebody else's by now, or the way is another one.
+    pub(super) fn map_again(&mut self, now: Timestamp, packet: &Packet, reply: &Key) -> bool {
+        let L4::Ports { dst: port, .. } = reply.l4() else {
+            return false;
+        };
+        let flows = &self.flows;
+        let outcome = walk(&self.fabric, &Given { flows, port }, packet, now, &mut ());
+        let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet)) else {
+            return false;
+        };
+        let standing = self.ports.named(action.out);
+        let answered = standing.is_some_and(|standing| Key::of_reply(standing.slot, &sent) == *reply);
+        answered && self.flows.commit(&outcome.effects, now, 0).is_ok()
     }
 
     /// The answer for all connections like one that is on its way.

@@ -123,7 +123,7 @@ impl Host {
     }
 
     /// A packet's key at its port.
-    fn key(&self, packet: &Packet) -> Option<Key> {
+    pub(super) fn key(&self, packet: &Packet) -> Option<Key> {
         let standing = self.engine.ports.named(packet.ingress)?;
         let (headers, _) = read(packet.ingress, &frames::frame(packet))?;
         Key::of_headers(standing.slot, &headers)
@@ -154,7 +154,7 @@ fn read(port: Port, data: &[u8]) -> Option<(Headers, Packet)> {
 }
 
 /// The same connection's packet with other TCP flags.
-fn with_flags(packet: &Packet, flags: u8) -> Packet {
+pub(super) fn with_flags(packet: &Packet, flags: u8) -> Packet {
     let L4::Ports { src, dst, .. } = packet.l4 else {
         panic!("ports")
     };

@@ -240,6 +240,26 @@ impl Engine {
         }
     }
 
+    /// The same of a connection that a program of an earlier engine made with a port that a NAT gateway gave it.
+    pub(crate) fn relive_translated(&mut self, now: Timestamp, there: &Way, back: &Way) {
+        let opening = self.imagine(there, tcp_flags::SYN);
+        let opening = opening.map(|packet| match (packet.protocol, packet.l4) {
+            (protocol::TCP, _) => packet,
+            (_, L4::Ports { src, dst, .. }) => Packet {
+                l4: L4::Ports {
+                    src,
+                    dst,
+                    tcp_flags: 0,
+                },
+                ..packet
+            },
+            _ => packet,
+        });
+        if opening.is_some_and(|opening| self.map_again(now, &opening, &back.key)) {
+            self.relive(now, there, back);
+        }
+    }
+
     /// Walks the packets of a connection as if they had come up.
     pub(crate) fn relive(&mut self, now: Timestamp, there: &Way, back: &Way) {
         let tcp = there.key.protocol() == protocol::TCP;

@@ -8,12 +8,12 @@ use hashbrown::HashSet;
 use proptest::prelude::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
 
-use atoll_fabric::flows;
+use atoll_fabric::{Verdict, flows, walk};
 use atoll_model::EniId;
 use atoll_net::packet::{protocol, tcp_flags};
 
 use super::decide::answer_to;
-use super::decision_law::{Host, holds, made_or_seen, some_ports};
+use super::decision_law::{Host, holds, made_or_seen, some_ports, with_flags};
 use super::*;
 use crate::rig_rows as rows;
 use crate::world::packets::Arrived;
@@ -100,41 +100,94 @@ fn acl(arrived: &[Arrived], choices: &mut Choices) -> Delta {
     rows::put(vec![rows::acl(ingress, egress)])
 }
 
+/// The mappings that there are, with what is known of their connections.
+fn mappings(flows: &Flows, now: Timestamp) -> HashSet<(flows::Mapping, flows::State)> {
+    let places = (0..flows.mappings() as u32).map(|number| flows::Place {
+        shelf: flows::Shelf::Mappings,
+        number,
+    });
+    let live = places.filter_map(|place| match flows.remembered(place)? {
+        flows::Remembered::Mapping {
+            mapping,
+            state,
+            until,
+            ..
+        } => (until > now).then_some((mapping, state)),
+        flows::Remembered::Connection { .. } => None,
+    });
+    live.collect()
+}
+
 /// No two connections to a destination have one port outside.
 fn apart(flows: &Flows, now: Timestamp) -> Result<(), TestCaseError> {
     let mut seen = HashSet::new();
-    for number in 0..flows.mappings() as u32 {
-        let place = flows::Place {
-            shelf: flows::Shelf::Mappings,
-            number,
-        };
-        let Some(flows::Remembered::Mapping {
-            mapping: m, until, ..
-        }) = flows.remembered(place)
-        else {
-            continue;
-        };
-        let alone =
-            until <= now || seen.insert((m.outside, m.outside_port, m.remote, m.remote_port, m.protocol));
+    for (m, _) in mappings(flows, now) {
+        let alone = seen.insert((m.outside, m.outside_port, m.remote, m.remote_port, m.protocol));
         prop_assert!(alone, "{:?}", m);
     }
     Ok(())
 }
 
-const PAUSES: [u64; 4] = [1, 3, 31, 351];
+const PAUSES: [u64; 6] = [1, 3, 11, 31, 61, 351];
+
+/// What ends a connection, or seems to: whether its client says it, and the flags.
+fn ends(choices: &mut Choices) -> &'static [(bool, u8)] {
+    const ACK: u8 = tcp_flags::ACK;
+    const FIN: u8 = tcp_flags::FIN | ACK;
+    const ALL: [&[(bool, u8)]; 8] = [
+        &[],
+        &[(true, FIN)],
+        &[(false, FIN)],
+        &[(true, FIN), (false, FIN), (true, ACK)],
+        &[(false, FIN), (true, FIN), (false, FIN)],
+        &[(true, tcp_flags::RST)],
+        &[(false, tcp_flags::RST)],
+        &[(false, tcp_flags::RST), (true, ACK), (false, ACK)],
+    ];
+    ALL[choices.below(ALL.len())]
+}
+
+/// What a kept answer forwards, a fresh walk forwards as well.
+fn kept_as_walked(host: &Host, now: Timestamp, packet: &Packet) -> Result<(), TestCaseError> {
+    let packet = with_flags(packet, tcp_flags::ACK);
+    let Engine {
+        fabric,
+        flows,
+        cache,
+        cells,
+        ..
+    } = &host.engine;
+    let Some(found) = host.key(&packet).and_then(|key| cache.peek(&key)) else {
+        return Ok(());
+    };
+    let Some(path) = cache.answer(&found, cells, now.0 as u32) else {
+        return Ok(());
+    };
+    let fresh = walk(fabric, flows, &packet, now, &mut ());
+    let Verdict::Forward(action) = fresh.verdict else {
+        return Err(TestCaseError::fail(format!("{} of {packet:?}", fresh.stage())));
+    };
+    let (kept, rewrite) = (path.rewrite_with(found.number), action.rewrite);
+    prop_assert_eq!(
+        (kept.src, kept.dst, kept.src_port, kept.dst_port),
+        (rewrite.src, rewrite.dst, rewrite.src_port, rewrite.dst_port)
+    );
+    Ok(())
+}
 
 fn decisions_hold(words: &[u32], steps: &[[u32; 14]], checked: &Cell<usize>) -> Result<(), TestCaseError> {
     let mut now = Timestamp(1_000_000_000_000);
     let mut host = host(now);
     let mut arrived: Vec<Arrived> = Vec::new();
     let mut asked: Vec<Packet> = Vec::new();
+    let mut both: Vec<[Packet; 2]> = Vec::new();
     host.engine.apply(&acl(&[], &mut Choices::new(words)));
     for words in steps {
         let mut choices = Choices::new(words);
         now = now.plus_millis(10);
         match choices.below(20) {
             18 => {
-                now = now.plus_millis(PAUSES[choices.below(4)] * 1000);
+                now = now.plus_millis(PAUSES[choices.below(6)] * 1000);
                 host.engine.sweep(now, 10_000);
             }
             19 => host.engine.apply(&acl(&arrived, &mut choices)),
@@ -144,11 +197,21 @@ fn decisions_hold(words: &[u32], steps: &[[u32; 14]], checked: &Cell<usize>) -> 
                 let Some(got) = host.send(now, &packet) else {
                     continue;
                 };
+                let answer = answer_to(&got.1, got.0);
                 if choices.chance(60) {
-                    host.send(now, &answer_to(&got.1, got.0));
+                    host.send(now, &answer);
                 }
+                for (from_client, flags) in ends(&mut choices) {
+                    let one = if *from_client { &packet } else { &answer };
+                    host.send(now, &with_flags(one, *flags));
+                }
+                both.push([packet, answer]);
                 arrived.push(got);
             }
+        }
+        apart(&host.engine.flows, now)?;
+        for packet in both.iter().rev().take(5).flatten() {
+            kept_as_walked(&host, now, packet)?;
         }
         for packet in asked.iter().rev().take(5) {
             if let Some(kept) = host.decision(now, packet) {
@@ -184,7 +247,7 @@ fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(
         now = now.plus_millis(10);
         match choices.below(20) {
             18 => {
-                now = now.plus_millis(PAUSES[choices.below(4)] * 1000);
+                now = now.plus_millis(PAUSES[choices.below(6)] * 1000);
                 hosts.iter_mut().for_each(|host| host.engine.sweep(now, 10_000));
             }
             19 => apply(&mut hosts, acl(&arrived, &mut choices)),
@@ -198,6 +261,8 @@ fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(
                     let port = some_ports(&decision, &mut choices)[2];
                     let done = made_or_seen(&mut hosts, &enis(), now, &packet, port, &mut choices)?;
                     taken.set(taken.get() + usize::from(done));
+                    let [a, b] = hosts.each_ref().map(|host| mappings(&host.engine.flows, now));
+                    prop_assert_eq!(a, b);
                 }
                 apart(&hosts[0].engine.flows, now)?;
             }

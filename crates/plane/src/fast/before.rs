@@ -32,8 +32,15 @@ pub(crate) struct Before {
     since: Option<Instant>,
 }
 
-/// A connection, by its interfaces: what opened it, and what answers. The slots in its keys are the earlier engine's.
-type Pair = ((u32, Way), (u32, Way));
+/// A connection, by its interfaces. The slots in its keys are the earlier engine's.
+struct Pair {
+    /// What opened it.
+    there: (u32, Way),
+    /// What answers.
+    back: (u32, Way),
+    /// Whether a NAT gateway gave it a port.
+    translated: bool,
+}
 
 /// How long the port of an end may be missing: then it is no more.
 const MISSING: Duration = Duration::from_secs(60);
@@ -68,12 +75,15 @@ impl Before {
         if self.since.is_some_and(|since| since.elapsed() > MISSING) {
             (self.pending, self.since) = (Vec::new(), None);
         }
-        self.pending.retain(|((ifindex, there), (reply_ifindex, back))| {
-            let slot = |ifindex| engine.ports.at(ifindex).map(|standing| standing.slot);
-            let (Some(slot), Some(reply_slot)) = (slot(*ifindex), slot(*reply_ifindex)) else {
+        self.pending.retain(|pair| {
+            let here = |(ifindex, way): &(u32, Way)| Some(at(way, engine.ports.at(*ifindex)?.slot));
+            let (Some(there), Some(back)) = (here(&pair.there), here(&pair.back)) else {
                 return true;
             };
-            engine.relive(now, &at(there, slot), &at(back, reply_slot));
+            match pair.translated {
+                true => engine.relive_translated(now, &there, &back),
+                false => engine.relive(now, &there, &back),
+            }
             false
         });
     }
@@ -133,8 +143,7 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
     }
     let way = |key: Key, number: u32, version: u32| {
         let path: layout::Path = paths.read(number as usize)?;
-        // A port that a NAT gateway gave may not be what it would give now.
-        if path.version != version || path.role != layout::ROLE_NONE {
+        if path.version != version {
             return None;
         }
         let mac = |from: usize| Some(Mac(*path.macs_in.get(from..)?.first_chunk()?));
@@ -149,7 +158,10 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
             packets,
             fin: false,
         };
-        Some((*interfaces.get(&key.slot().0)?, way))
+        Some((
+            (*interfaces.get(&key.slot().0)?, way),
+            path.role != layout::ROLE_NONE,
+        ))
     };
     let mut pairs = Vec::new();
     let (first, next) = (written.freed, theirs.next());
@@ -159,7 +171,7 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
             continue;
         };
         let (there, back) = keys_of(&made);
-        let (Some(mut there), Some(mut back)) = (
+        let (Some((mut there, translated)), Some((mut back, _))) = (
             way(there, made.path, made.path_version),
             way(back, made.reply_path, made.reply_path_version),
         ) else {
@@ -169,7 +181,11 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
         let life = theirs.take(sequence);
         if !life.over {
             (there.1.fin, back.1.fin) = life.fin;
-            pairs.push((there, back));
+            pairs.push(Pair {
+                there,
+                back,
+                translated,
+            });
         }
     }
     Ok(pairs)

@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use atoll_fabric::Packet;
 use atoll_net::packet::{protocol, tcp_flags};
 
-use super::bytes::{answer, established, flags, from, hosts, ifindex, offer, twin_with};
+use super::bytes::{
+    OUTSIDE_V4, answer, established, flags, from, hosts, ifindex, offer, twin_of_seed, twin_with,
+};
 use super::*;
 use crate::frames;
 use crate::rig_rows as rows;
@@ -25,7 +27,8 @@ fn killed(prepare: impl Fn(&Fast)) -> Left {
     let mut twin = twin_with(rows::CLOSED);
     let [_, b, _] = hosts();
     let (mut living, mut over) = (Vec::new(), Vec::new());
-    for dst in [IpAddr::from(b.v4()), b.v6().into()] {
+    // Within, and through the NAT gateway by ports of the block that the first connection lies in.
+    for dst in [IpAddr::from(b.v4()), b.v6().into(), OUTSIDE_V4.into()] {
         established(&mut twin, &from(0, dst, protocol::TCP, (4000, 80)));
         let mut made = |port| {
             let there = from(0, dst, protocol::TCP, (port, 80));
@@ -38,9 +41,9 @@ fn killed(prepare: impl Fn(&Fast)) -> Left {
             }
             [flags(&there, ACK), flags(&back, ACK)]
         };
-        living.push(made(5000));
-        let half = made(5001);
-        let reset = made(5002);
+        living.push(made(4001));
+        let half = made(4002);
+        let reset = made(4003);
         assert!(offer(&mut twin, &flags(&half[0], ACK | tcp_flags::FIN)).by_kernel);
         assert!(offer(&mut twin, &flags(&reset[1], tcp_flags::RST)).by_kernel);
         living.push(half);
@@ -68,7 +71,8 @@ fn the_next_engine_knows_what_a_program_made_whose_engine_was_killed() {
     }
     let left = killed(|_| {});
     assert_eq!(left.links.len(), 4);
-    let mut next = twin_with(rows::CLOSED);
+    // By itself it would give other ports.
+    let mut next = twin_of_seed(6, rows::CLOSED);
     for [_, back] in &left.living {
         // The rules alone let nobody in.
         let (data, at) = (frames::frame(back), ifindex(&next, back));
@@ -79,15 +83,14 @@ fn the_next_engine_knows_what_a_program_made_whose_engine_was_killed() {
     for [_, back] in &left.over {
         assert_eq!(passes(&mut next, back), (false, false));
     }
-    // It is known as any other: what ends it is the engine's.
-    let [there, back] = left.living[0];
-    for packet in [&there, &back] {
-        assert_eq!(passes(&mut next, packet), (true, false));
+    // They are known as any other: what ends them is the engine's.
+    for [there, back] in left.living.iter().step_by(2) {
+        for packet in [there, back] {
+            assert_eq!(passes(&mut next, packet), (true, false));
+        }
+        let fin = flags(back, ACK | tcp_flags::FIN);
+        assert_eq!(passes(&mut next, &fin), (false, true));
     }
-    assert_eq!(
-        passes(&mut next, &flags(&back, ACK | tcp_flags::FIN)),
-        (false, true)
-    );
 }
 
 #[test]

@@ -36,6 +36,11 @@ pub(super) fn twin() -> Twin {
 
 /// The same, the first of them in this group.
 pub(super) fn twin_with(group: u64) -> Twin {
+    twin_of_seed(5, group)
+}
+
+/// The same; the seed decides about ports.
+pub(super) fn twin_of_seed(seed: u64, group: u64) -> Twin {
     let fabric = || {
         let mut fabric = Fabric::default();
         fabric.apply(&rows::base());
@@ -51,7 +56,7 @@ pub(super) fn twin_with(group: u64) -> Twin {
     for (n, host) in hosts().iter().enumerate() {
         ports.push((n as u32 + 3, Attachment::Eni(host.id())));
     }
-    Twin::new(fabric, &ports)
+    Twin::of_seed(seed, fabric, &ports)
 }
 
 /// A packet from one of the hosts by its router.
@@ -223,6 +228,28 @@ fn odd() -> KernelCounters {
     KernelCounters { odd: 1, ..none() }
 }
 
+/// Where a packet's transport header begins, behind vnet header and Ethernet's.
+fn transport_at(packet: &Packet) -> usize {
+    vnet::LENGTH + 14 + if packet.src.is_ipv4() { 20 } else { 40 }
+}
+
+/// The sum of a packet's pseudo header, with so many bytes behind the IP header.
+fn pseudo_sum(packet: &Packet, length: u16) -> u16 {
+    let octets = |addr: IpAddr| match addr {
+        IpAddr::V4(addr) => addr.octets().to_vec(),
+        IpAddr::V6(addr) => addr.octets().to_vec(),
+    };
+    let addresses = [octets(packet.src), octets(packet.dst)].concat();
+    let words = addresses
+        .chunks(2)
+        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    let sum = words
+        .chain([u16::from(packet.protocol), length])
+        .fold(0u32, |sum, word| sum + u32::from(word));
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
 #[test]
 fn the_program_forwards_plain_packets_as_the_engine_does() {
     if !machine(5) {
@@ -264,6 +291,17 @@ fn the_program_forwards_plain_packets_as_the_engine_does() {
                 ..Dress::default()
             };
             assert_eq!(dressed(&mut twin, &packet, &options), (true, none()));
+            // Every sum that a segment may have, that of its pseudo header among them: one that is not finished has that.
+            if packet.protocol == protocol::TCP {
+                let frame = frames::frame(&packet);
+                let (at, check) = (ifindex(&twin, &packet), transport_at(&packet) + 16);
+                let pseudo = pseudo_sum(&packet, (frame.len() - transport_at(&packet)) as u16);
+                for sum in (0..=u16::MAX).step_by(251).chain([pseudo, !pseudo, u16::MAX]) {
+                    let mut frame = frame.clone();
+                    frame[check..check + 2].copy_from_slice(&sum.to_be_bytes());
+                    assert!(twin.offer(at, &frame).unwrap().by_kernel);
+                }
+            }
             // A sum that comes to 0 is written as ffff in UDP: every value of two bytes of data leads through it.
             if packet.protocol == protocol::UDP {
                 let frame = frames::frame(&packet);

@@ -132,9 +132,13 @@ fn through(engine: &mut Engine, now: Timestamp, ifindex: u32, data: &[u8]) -> Ve
 
 impl Twin {
     fn new(fabric: impl Fn() -> Fabric, ports: &[(u32, Attachment)]) -> Twin {
+        Twin::of_seed(5, fabric, ports)
+    }
+
+    fn of_seed(seed: u64, fabric: impl Fn() -> Fabric, ports: &[(u32, Attachment)]) -> Twin {
         let now = Timestamp(1_000_000_000_000);
         let engine = |kernel: Box<dyn Kernel>| {
-            let mut engine = Engine::new(fabric(), Capacity::SMALL, 5, now);
+            let mut engine = Engine::new(fabric(), Capacity::SMALL, seed, now);
             engine.watch(kernel);
             for (ifindex, attachment) in ports {
                 engine.port_up(*ifindex, *attachment).unwrap();
