@@ -1,4 +1,4 @@
-//! Enums whose values have one text each, used on the wire and in stored rows.
+//! Values that have one text each, used on the wire and in stored rows.
 
 /// Defines an enum with `as_str`, `Display`, `FromStr` (error: the unknown text) and serde by that text.
 #[macro_export]
@@ -44,4 +44,19 @@ macro_rules! text_enum {
             }
         }
     };
+}
+
+/// Serde by the text of `Display` and `FromStr`.
+macro_rules! serde_by_text {
+    ($($name:ident),+) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> { s.collect_str(self) }
+        }
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+};
 }
