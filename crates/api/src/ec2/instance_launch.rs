@@ -11,7 +11,7 @@ use atoll_shapes::ec2::{InstanceNetworkInterfaceSpecification, Placement, Reserv
 
 use super::instance_metadata;
 use super::instance_shape::{Item, reservations};
-use super::network_interface::{count, ipv6_addresses, private_addresses, tracking, v4};
+use super::network_interface::{count, ipv6_addresses, plain_type, private_addresses, tracking, v4};
 use super::network_interface_attribute::{device_index, one_card};
 use crate::wire::{id, ids, optional_id, tags_for};
 use crate::{ApiError, Call, dispatch::Table};
@@ -276,16 +276,7 @@ fn zone(call: &Call, placement: Option<&Placement>) -> Result<Option<ZoneName>, 
 
 fn interface(asked: InstanceNetworkInterfaceSpecification) -> Result<LaunchInterface, ApiError> {
     one_card(asked.network_card_index)?;
-    if let Some(kind) = asked
-        .interface_type
-        .as_deref()
-        .filter(|kind| *kind != "interface")
-    {
-        return Err(ApiError::unsupported(format!(
-            "Interfaces of the type '{}' are not supported; there is the type 'interface'",
-            crate::error::shortened(kind)
-        )));
-    }
+    plain_type(asked.interface_type.as_deref())?;
     let index = asked
         .device_index
         .ok_or_else(|| ApiError::missing("NetworkInterface.DeviceIndex"))?;

@@ -12,6 +12,7 @@ mod instance_metadata;
 mod instance_shape;
 mod instance_type;
 mod internet_gateway;
+mod ip_permission;
 mod listing;
 mod nat_gateway;
 mod network_acl;

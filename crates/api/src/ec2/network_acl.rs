@@ -287,23 +287,32 @@ fn entry(
     })
 }
 
+/// The command by which a request creates or replaces a rule: the two have the same words, and the same fields.
+macro_rules! command {
+    ($command:ident, $request:ident) => {
+        $command {
+            acl: id(&$request.network_acl_id)?,
+            direction: direction($request.egress),
+            number: number($request.rule_number)?,
+            entry: entry(
+                &$request.rule_action,
+                &$request.protocol,
+                (
+                    $request.cidr_block.as_deref(),
+                    $request.ipv6_cidr_block.as_deref(),
+                ),
+                $request.port_range,
+                $request.icmp_type_code,
+            )?,
+        }
+    };
+}
+
 async fn create_network_acl_entry(
     call: Call,
     request: CreateNetworkAclEntryRequest,
 ) -> Result<CreateNetworkAclEntryResult, ApiError> {
-    let create = CreateNetworkAclEntry {
-        acl: id(&request.network_acl_id)?,
-        direction: direction(request.egress),
-        number: number(request.rule_number)?,
-        entry: entry(
-            &request.rule_action,
-            &request.protocol,
-            (request.cidr_block.as_deref(), request.ipv6_cidr_block.as_deref()),
-            request.port_range,
-            request.icmp_type_code,
-        )?,
-    };
-    call.submit(create).await?;
+    call.submit(command!(CreateNetworkAclEntry, request)).await?;
     Ok(CreateNetworkAclEntryResult::default())
 }
 
@@ -311,19 +320,7 @@ async fn replace_network_acl_entry(
     call: Call,
     request: ReplaceNetworkAclEntryRequest,
 ) -> Result<ReplaceNetworkAclEntryResult, ApiError> {
-    let replace = ReplaceNetworkAclEntry {
-        acl: id(&request.network_acl_id)?,
-        direction: direction(request.egress),
-        number: number(request.rule_number)?,
-        entry: entry(
-            &request.rule_action,
-            &request.protocol,
-            (request.cidr_block.as_deref(), request.ipv6_cidr_block.as_deref()),
-            request.port_range,
-            request.icmp_type_code,
-        )?,
-    };
-    call.submit(replace).await?;
+    call.submit(command!(ReplaceNetworkAclEntry, request)).await?;
     Ok(ReplaceNetworkAclEntryResult::default())
 }
 

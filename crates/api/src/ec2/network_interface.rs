@@ -125,20 +125,22 @@ pub(super) fn tracking(
     })
 }
 
+/// Refuses interfaces of another type than the plain one.
+pub(super) fn plain_type(asked: Option<&str>) -> Result<(), ApiError> {
+    match asked.filter(|kind| *kind != "interface") {
+        None => Ok(()),
+        Some(kind) => Err(ApiError::unsupported(format!(
+            "Interfaces of the type '{}' are not supported; there is the type 'interface'",
+            crate::error::shortened(kind)
+        ))),
+    }
+}
+
 async fn create_network_interface(
     call: Call,
     request: CreateNetworkInterfaceRequest,
 ) -> Result<CreateNetworkInterfaceResult, ApiError> {
-    if let Some(kind) = request
-        .interface_type
-        .as_deref()
-        .filter(|kind| *kind != "interface")
-    {
-        return Err(ApiError::unsupported(format!(
-            "Interfaces of the type '{}' are not supported; there is the type 'interface'",
-            crate::error::shortened(kind)
-        )));
-    }
+    plain_type(request.interface_type.as_deref())?;
     let (primary, secondary) = private_addresses(
         request.private_ip_address.as_deref(),
         &request.private_ip_addresses,

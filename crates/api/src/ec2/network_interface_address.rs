@@ -33,11 +33,19 @@ pub(super) fn operations(table: &mut Table) {
     table.add(unassign_ipv6_addresses, &["NetworkInterfaceId", "Ipv6Addresses"]);
 }
 
+/// Every text of a list, read by `parse`, which is told the parameter that it stands in.
+fn all<A>(
+    parse: fn(&str, &str) -> Result<A, ApiError>,
+    parameter: &str,
+    texts: &[String],
+) -> Result<Vec<A>, ApiError> {
+    texts.iter().map(|text| parse(parameter, text)).collect()
+}
+
 async fn assign_private_ip_addresses(
     call: Call,
     request: AssignPrivateIpAddressesRequest,
 ) -> Result<AssignPrivateIpAddressesResult, ApiError> {
-    let parse = |text: &String| v4("PrivateIpAddress", text);
     let number = count(
         "SecondaryPrivateIpAddressCount",
         request.secondary_private_ip_address_count,
@@ -45,11 +53,7 @@ async fn assign_private_ip_addresses(
     let assigned = call
         .submit(address::AssignPrivateIpAddresses {
             eni: id::<EniId>(&request.network_interface_id)?,
-            addresses: request
-                .private_ip_addresses
-                .iter()
-                .map(parse)
-                .collect::<Result<_, _>>()?,
+            addresses: all(v4, "PrivateIpAddress", &request.private_ip_addresses)?,
             count: number.unwrap_or(0),
             allow_reassignment: request.allow_reassignment.unwrap_or(false),
         })
@@ -70,14 +74,9 @@ async fn unassign_private_ip_addresses(
     call: Call,
     request: UnassignPrivateIpAddressesRequest,
 ) -> Result<UnassignPrivateIpAddressesResult, ApiError> {
-    let parse = |text: &String| v4("PrivateIpAddress", text);
     call.submit(address::UnassignPrivateIpAddresses {
         eni: id::<EniId>(&request.network_interface_id)?,
-        addresses: request
-            .private_ip_addresses
-            .iter()
-            .map(parse)
-            .collect::<Result<_, _>>()?,
+        addresses: all(v4, "PrivateIpAddress", &request.private_ip_addresses)?,
     })
     .await?;
     Ok(UnassignPrivateIpAddressesResult::default())
@@ -87,15 +86,10 @@ async fn assign_ipv6_addresses(
     call: Call,
     request: AssignIpv6AddressesRequest,
 ) -> Result<AssignIpv6AddressesResult, ApiError> {
-    let parse = |text: &String| v6("Ipv6Addresses", text);
     let assigned = call
         .submit(address::AssignIpv6Addresses {
             eni: id::<EniId>(&request.network_interface_id)?,
-            addresses: request
-                .ipv6_addresses
-                .iter()
-                .map(parse)
-                .collect::<Result<_, _>>()?,
+            addresses: all(v6, "Ipv6Addresses", &request.ipv6_addresses)?,
             count: count("Ipv6AddressCount", request.ipv6_address_count)?.unwrap_or(0),
         })
         .await?;
@@ -110,15 +104,10 @@ async fn unassign_ipv6_addresses(
     call: Call,
     request: UnassignIpv6AddressesRequest,
 ) -> Result<UnassignIpv6AddressesResult, ApiError> {
-    let parse = |text: &String| v6("Ipv6Addresses", text);
     let gone = call
         .submit(address::UnassignIpv6Addresses {
             eni: id::<EniId>(&request.network_interface_id)?,
-            addresses: request
-                .ipv6_addresses
-                .iter()
-                .map(parse)
-                .collect::<Result<_, _>>()?,
+            addresses: all(v6, "Ipv6Addresses", &request.ipv6_addresses)?,
         })
         .await?;
     Ok(UnassignIpv6AddressesResult {

@@ -58,7 +58,6 @@ fn destination(ipv4: Option<&str>, ipv6: Option<&str>) -> Result<Prefix, ApiErro
 }
 
 /// The targets that a request names, of which there must be one.
-#[derive(Default)]
 struct Targets {
     gateway: Option<String>,
     egress_only: Option<String>,
@@ -121,15 +120,22 @@ fn gateway(text: &str) -> Result<NewTarget, ApiError> {
     })
 }
 
-async fn create_route(call: Call, request: CreateRouteRequest) -> Result<CreateRouteResult, ApiError> {
-    let targets = Targets {
-        gateway: request.gateway_id,
-        egress_only: request.egress_only_internet_gateway_id,
-        nat: request.nat_gateway_id,
-        interface: request.network_interface_id,
-        instance: request.instance_id,
-        local: false,
+/// The targets in the words that creating and replacing a route share; replacing one has `LocalTarget`, too.
+macro_rules! targets {
+    ($request:ident, $local:expr) => {
+        Targets {
+            gateway: $request.gateway_id,
+            egress_only: $request.egress_only_internet_gateway_id,
+            nat: $request.nat_gateway_id,
+            interface: $request.network_interface_id,
+            instance: $request.instance_id,
+            local: $local,
+        }
     };
+}
+
+async fn create_route(call: Call, request: CreateRouteRequest) -> Result<CreateRouteResult, ApiError> {
+    let targets = targets!(request, false);
     let create = CreateRoute {
         table: id(&request.route_table_id)?,
         destination: destination(
@@ -143,14 +149,7 @@ async fn create_route(call: Call, request: CreateRouteRequest) -> Result<CreateR
 }
 
 async fn replace_route(call: Call, request: ReplaceRouteRequest) -> Result<ReplaceRouteResult, ApiError> {
-    let targets = Targets {
-        gateway: request.gateway_id,
-        egress_only: request.egress_only_internet_gateway_id,
-        nat: request.nat_gateway_id,
-        interface: request.network_interface_id,
-        instance: request.instance_id,
-        local: request.local_target == Some(true),
-    };
+    let targets = targets!(request, request.local_target == Some(true));
     let replace = ReplaceRoute {
         table: id(&request.route_table_id)?,
         destination: destination(

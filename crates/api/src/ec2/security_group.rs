@@ -1,4 +1,5 @@
-//! Security groups. What their rules look like on the wire is in [`super::security_group_rule`].
+//! Security groups. What their rules look like on the wire is in [`super::ip_permission`] and
+//! [`super::security_group_rule`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +9,10 @@ use atoll_region::Region;
 use atoll_region::security_group::{self, GroupRef};
 use atoll_shapes::ec2::{
     self, CreateSecurityGroupRequest, CreateSecurityGroupResult, DeleteSecurityGroupRequest,
-    DeleteSecurityGroupResult, DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult, IpPermission,
-    IpRange, Ipv6Range, PrefixListId, UserIdGroupPair,
+    DeleteSecurityGroupResult, DescribeSecurityGroupsRequest, DescribeSecurityGroupsResult,
 };
 
-use super::security_group_rule::{numbers, protocol};
+use super::ip_permission::{ip_permissions, numbers, protocol};
 use crate::wire::{Filters, id, ids, optional_id, page, tag_list, tags_of};
 use crate::{ApiError, Call, dispatch::Table};
 
@@ -246,44 +246,4 @@ fn shape(call: &Call, group: &SecurityGroup) -> ec2::SecurityGroup {
         ip_permissions_egress: permissions(Direction::Egress),
         tags: tag_list(&group.tags),
     }
-}
-
-/// Rules as EC2 lists them: one permission for each kind of traffic, with all its peers.
-pub(super) fn ip_permissions(
-    rules: impl IntoIterator<Item = (Traffic, Peer, Option<String>)>,
-) -> Vec<IpPermission> {
-    let mut permissions: BTreeMap<Traffic, IpPermission> = BTreeMap::new();
-    for (traffic, peer, description) in rules {
-        let (from_port, to_port) = numbers(traffic);
-        let permission = permissions.entry(traffic).or_insert_with(|| IpPermission {
-            ip_protocol: Some(protocol(traffic)),
-            from_port,
-            to_port,
-            ..Default::default()
-        });
-        match peer {
-            Peer::Cidr { block } if block.family() == atoll_net::Family::V4 => {
-                permission.ip_ranges.push(IpRange {
-                    cidr_ip: Some(block.to_string()),
-                    description,
-                });
-            }
-            Peer::Cidr { block } => permission.ipv6_ranges.push(Ipv6Range {
-                cidr_ipv6: Some(block.to_string()),
-                description,
-            }),
-            Peer::Group { id, owner, peering } => permission.user_id_group_pairs.push(UserIdGroupPair {
-                group_id: Some(id.to_string()),
-                user_id: Some(owner.to_string()),
-                vpc_peering_connection_id: peering.map(|id| id.to_string()),
-                description,
-                ..Default::default()
-            }),
-            Peer::PrefixList { id } => permission.prefix_list_ids.push(PrefixListId {
-                prefix_list_id: Some(id.to_string()),
-                description,
-            }),
-        }
-    }
-    permissions.into_values().collect()
 }
