@@ -91,12 +91,7 @@ fn a_two_tier_stack_is_made_and_deleted() {
     assert!(at("Database CREATE_COMPLETE") < at("WebA CREATE_IN_PROGRESS"));
 
     lab.delete(id);
-    assert_eq!(
-        lab.stack(id).status,
-        StackStatus::DeleteComplete,
-        "{:#?}",
-        lab.events(id)
-    );
+    lab.ends(id, StackStatus::DeleteComplete);
     assert_eq!(lab.left(), []);
     assert!(lab.region.get::<StackTemplate>(id).is_none());
     // It is found by its ARN still, and no longer by its name.
@@ -129,12 +124,7 @@ fn the_example_is_made_and_deleted() {
     let mut lab = Lab::new();
     let id = lab.deploy(TWO_TIER, &[]);
     lab.delete(id);
-    assert_eq!(
-        lab.stack(id).status,
-        StackStatus::DeleteComplete,
-        "{:#?}",
-        lab.events(id)
-    );
+    lab.ends(id, StackStatus::DeleteComplete);
     assert_eq!(lab.left(), []);
 }
 
@@ -319,12 +309,7 @@ fn a_stack_too_slow_is_given_up() {
     lab.step(id);
     assert_eq!(lab.stack(id).status, StackStatus::RollbackInProgress);
     lab.settle(id);
-    assert_eq!(
-        lab.stack(id).status,
-        StackStatus::RollbackComplete,
-        "{:#?}",
-        lab.events(id)
-    );
+    lab.ends(id, StackStatus::RollbackComplete);
     let events = lab.events(id);
     assert!(
         events
@@ -343,12 +328,7 @@ fn deletion_during_creation_cancels_it() {
     lab.settle(id);
     lab.host = true;
     lab.delete(id);
-    assert_eq!(
-        lab.stack(id).status,
-        StackStatus::DeleteComplete,
-        "{:#?}",
-        lab.events(id)
-    );
+    lab.ends(id, StackStatus::DeleteComplete);
     assert_eq!(lab.left(), []);
 }
 
@@ -458,12 +438,7 @@ fn what_is_gone_already_is_deleted() {
     let subnet = lab.physical(id, "A").parse().unwrap();
     lab.run(atoll_region::subnet::DeleteSubnet { subnet });
     lab.delete(id);
-    assert_eq!(
-        lab.stack(id).status,
-        StackStatus::DeleteComplete,
-        "{:#?}",
-        lab.events(id)
-    );
+    lab.ends(id, StackStatus::DeleteComplete);
 }
 
 #[test]

@@ -309,11 +309,6 @@ Outputs:
     assert_eq!(eip.association.unwrap().private.to_string(), "10.1.1.21");
     assert_eq!(lab.physical(id, "Ip"), eip.public.to_string());
     lab.delete(id);
-    assert_eq!(
-        lab.stack(id).status,
-        StackStatus::DeleteComplete,
-        "{:#?}",
-        lab.events(id)
-    );
+    lab.ends(id, StackStatus::DeleteComplete);
     assert_eq!(lab.left(), []);
 }

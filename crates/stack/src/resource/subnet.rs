@@ -171,12 +171,7 @@ impl Life for CidrBlockLife {
     }
 
     fn attribute(&self, seen: &Seen<'_>, name: &str) -> Option<Value> {
-        match name {
-            "Id" => Some(seen.physical.into()),
-            "IpSource" => Some("amazon".into()),
-            "Ipv6AddressAttribute" => Some("public".into()),
-            _ => None,
-        }
+        super::vpc::association_attribute(seen, name)
     }
 
     fn delete(&self, tx: &mut Transaction, doomed: &Doomed<'_>) -> Result<(), Error> {

@@ -116,6 +116,16 @@ impl Life for VpcLife {
     }
 }
 
+/// The attributes of a block's association, with a VPC or a subnet.
+pub(super) fn association_attribute(seen: &Seen<'_>, name: &str) -> Option<Value> {
+    match name {
+        "Id" => Some(seen.physical.into()),
+        "IpSource" => Some("amazon".into()),
+        "Ipv6AddressAttribute" => Some("public".into()),
+        _ => None,
+    }
+}
+
 struct CidrBlockLife;
 
 impl Life for CidrBlockLife {
@@ -137,12 +147,7 @@ impl Life for CidrBlockLife {
     }
 
     fn attribute(&self, seen: &Seen<'_>, name: &str) -> Option<Value> {
-        match name {
-            "Id" => Some(seen.physical.into()),
-            "IpSource" => Some("amazon".into()),
-            "Ipv6AddressAttribute" => Some("public".into()),
-            _ => None,
-        }
+        association_attribute(seen, name)
     }
 
     fn delete(&self, tx: &mut Transaction, doomed: &Doomed<'_>) -> Result<(), Error> {

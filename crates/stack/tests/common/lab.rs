@@ -162,12 +162,7 @@ impl Lab {
     pub fn deploy(&mut self, template: &str, parameters: &[(&str, &str)]) -> StackId {
         let id = self.create(template, parameters);
         self.settle(id);
-        assert_eq!(
-            self.stack(id).status,
-            StackStatus::CreateComplete,
-            "{:#?}",
-            self.events(id)
-        );
+        self.ends(id, StackStatus::CreateComplete);
         id
     }
 
@@ -178,6 +173,12 @@ impl Lab {
             retain: Vec::new(),
         });
         self.settle(id);
+    }
+
+    /// Asserts where the stack stands, with its events when it stands elsewhere.
+    #[track_caller]
+    pub fn ends(&self, id: StackId, status: StackStatus) {
+        assert_eq!(self.stack(id).status, status, "{:#?}", self.events(id));
     }
 
     pub fn stack(&self, id: StackId) -> Stack {
