@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// The system refused.
-    #[error("cannot use the directory {}: {why}", path.display())]
+    #[error("cannot use the directory {}: {why}; name another, where you may write", path.display())]
     Unusable {
         /// The directory.
         path: PathBuf,

@@ -12,10 +12,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atoll_api::{Api, Hosts};
-use atoll_instance::{Host, Limits};
+use atoll_instance::{Host, Limits, once_let_go};
 use atoll_model::AccountId;
 use atoll_model::row::Revision;
 use atoll_plane::PlaneError;
@@ -51,7 +51,7 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The API's address cannot be had.
-    #[error("cannot listen at {listen}: {why}; end what listens there, or name another --listen")]
+    #[error("cannot listen at {listen}: {why}; {}", instead(why))]
     Listen {
         /// The address.
         listen: SocketAddr,
@@ -109,6 +109,16 @@ pub enum ServeError {
         /// What the system said.
         why: io::Error,
     },
+}
+
+/// What to do where the API's address cannot be had.
+fn instead(why: &io::Error) -> &'static str {
+    match why.kind() {
+        io::ErrorKind::AddrInUse => "end what listens there, or name another --listen",
+        io::ErrorKind::AddrNotAvailable => "--listen takes an address that this host has",
+        io::ErrorKind::PermissionDenied => "name a port of 1024 or above with --listen, or run atoll as root",
+        _ => "name another --listen",
+    }
 }
 
 fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
@@ -169,7 +179,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         why,
     };
     let held = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
-    let listener = once_let_go(|| TcpListener::bind(options.listen), held).map_err(listen)?;
+    let listener = once_let_go(LEAVING, || TcpListener::bind(options.listen), held).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let endpoint = listener.local_addr().map_err(listen)?;
 
@@ -183,7 +193,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         Data::Directory(directory) => {
             let data = places::private_directory(directory)?;
             let held = |error: &ServeError| matches!(error, ServeError::DataInUse { .. });
-            let lock = once_let_go(|| lock(&data), held)?;
+            let lock = once_let_go(LEAVING, || lock(&data), held)?;
             places::forget_killed(&run_base, &data, endpoint.port());
             let run_directory = places::run_directory(&run_base, &data);
             (Some(data), Some(lock), run_directory)
@@ -191,7 +201,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
     };
     let control_path = places::control_socket(&run_base, endpoint.port());
     let answered = |error: &ServeError| matches!(error, ServeError::System { why, .. } if held(why));
-    let control = once_let_go(|| listen_control(&control_path), answered)?;
+    let control = once_let_go(LEAVING, || listen_control(&control_path), answered)?;
     let passing = data.is_none().then(|| run_directory.clone());
     let host = match options.data_plane {
         Some(DataPlane::None) => {
@@ -240,19 +250,6 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         passing,
         _lock: lock,
     })
-}
-
-/// Takes something of the host's, waiting a little for a daemon that is on its way out to let go of it.
-fn once_let_go<T, E>(take: impl Fn() -> Result<T, E>, held: impl Fn(&E) -> bool) -> Result<T, E> {
-    let deadline = Instant::now() + LEAVING;
-    loop {
-        match take() {
-            Err(error) if held(&error) && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            taken => return taken,
-        }
-    }
 }
 
 fn lock(data: &Path) -> Result<File, ServeError> {

@@ -7,6 +7,7 @@ mod links;
 
 use crate::cgroup::Cgroups;
 use crate::frame::{self, Connection};
+use crate::leaving::once_let_go;
 use crate::namespace;
 use crate::protocol::{HolderReply, HolderRequest, NumberedCall, ShimCall, ShimMessage, ShimOpening};
 use crate::run_dir::{self, RunDir};
@@ -129,19 +130,13 @@ struct Holder {
 
 /// The lock that one holder has. The one before may still be on its way out, its socket already shut.
 fn its_lock(run: &RunDir) -> Result<OwnedFd> {
-    let deadline = Instant::now() + LEAVING;
-    loop {
-        if let Some(lock) = run.lock("holder.lock", false)? {
-            return Ok(lock);
-        }
-        if Instant::now() > deadline {
-            return Err(Error::HolderGone {
-                run_dir: run.path().display().to_string(),
-                reason: "another holder has its lock but does not answer".into(),
-            });
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let take = || {
+        run.lock("holder.lock", false)?.ok_or_else(|| Error::HolderGone {
+            run_dir: run.path().display().to_string(),
+            reason: "another holder has its lock but does not answer".into(),
+        })
+    };
+    once_let_go(LEAVING, take, |error| matches!(error, Error::HolderGone { .. }))
 }
 
 impl Holder {

@@ -1,6 +1,7 @@
 //! The daemon's way in: finds or starts the holder, and asks it. Calls block, each with a deadline; there is no state here.
 use crate::console;
 use crate::frame::Connection;
+use crate::leaving::once_let_go;
 use crate::namespace;
 use crate::protocol::{HolderReply, HolderRequest, ShimCall};
 use crate::run_dir::{self, RunDir};
@@ -52,17 +53,15 @@ impl Host {
         };
         // Two that open at once: the second finds what the first started.
         let _lock = host.run.lock("start.lock", true)?;
-        let deadline = Instant::now() + CALL;
-        while run_dir::connect(&host.run.holder_socket()).is_ok() {
-            match host.holder_pid() {
-                // One that is just being killed takes a connection and breaks off: its socket is shut in a moment.
-                Err(Error::HolderGone { .. }) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                known => return known.map(|_| host),
-            }
+        let found = || match run_dir::connect(&host.run.holder_socket()) {
+            Ok(_) => host.holder_pid().map(Some),
+            Err(_) => Ok(None),
+        };
+        // One that is just being killed takes a connection and breaks off: its socket is shut in a moment.
+        let leaves = |error: &Error| matches!(error, Error::HolderGone { .. });
+        if once_let_go(CALL, found, leaves)?.is_none() {
+            host.start(program)?;
         }
-        host.start(program)?;
         Ok(host)
     }
 
