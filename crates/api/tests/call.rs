@@ -8,21 +8,16 @@ use std::sync::Arc;
 use atoll_api::dispatch::Table;
 use atoll_api::{ApiError, Backend, Call};
 use atoll_model::{AccountId, InternetGateway, InternetGatewayId, RegionName};
-use atoll_region::{Error, Transaction};
+use atoll_region::internet_gateway::CreateInternetGateway;
+use atoll_region::{Command, Error, Transaction};
 use atoll_shapes::Service;
 use atoll_shapes::ec2;
 use atoll_shapes::query::Parameters;
 use support::{Memory, call};
 
 fn gateway(tx: &mut Transaction) -> Result<InternetGatewayId, Error> {
-    let id = tx.fresh_id::<InternetGateway>();
-    tx.put(InternetGateway {
-        id,
-        owner: tx.account(),
-        vpc: None,
-        tags: Default::default(),
-    });
-    Ok(id)
+    let tags = Default::default();
+    CreateInternetGateway { tags }.apply(tx)
 }
 
 async fn create(

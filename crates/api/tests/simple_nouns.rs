@@ -3,25 +3,13 @@
 
 mod support;
 
-use atoll_model::{InternetGateway, InternetGatewayId};
-use atoll_region::{Error, Transaction};
-use support::{Memory, call, elements, run};
+use support::{Memory, elements, run};
 
 #[test]
 fn tags_are_set_listed_by_filter_in_pages_and_taken_off() {
     let memory = Memory::new();
-    let gateway = |tx: &mut Transaction| {
-        let id = tx.fresh_id::<InternetGateway>();
-        tx.put(InternetGateway {
-            id,
-            owner: tx.account(),
-            vpc: None,
-            tags: Default::default(),
-        });
-        Ok::<InternetGatewayId, Error>(id)
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let id = runtime.block_on(call(&memory).submit(gateway)).unwrap();
+    let made = run(&memory, "Action=CreateInternetGateway").unwrap();
+    let id = elements(&made, "internetGatewayId")[0].to_owned();
     let set: String = (1..=7)
         .map(|n| format!("&Tag.{n}.Key=k{n}&Tag.{n}.Value=v%26{}", n % 2))
         .collect();
