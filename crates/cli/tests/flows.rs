@@ -133,7 +133,9 @@ fn flows_and_top(house: &House, plane: &str) {
         false => way["packets"].is_null() && way["idle_ms"].is_null(),
     };
     let found = flow(house, &serving, "Web", |flow| {
-        flow["state"] == "established" && counted(&flow["forward"]) && counted(&flow["return"])
+        // The answer's way may not be known yet.
+        let back = &flow["return"];
+        flow["state"] == "established" && back.is_object() && counted(&flow["forward"]) && counted(back)
     });
     let (forward, back) = (&found["forward"], &found["return"]);
     let (public, private) = enis
