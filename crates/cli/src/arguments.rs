@@ -49,7 +49,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Where to serve the API; port 0 takes any free one.
-    #[arg(long, value_name = "ADDR", default_value_t = DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", default_value_t = DEFAULT_LISTEN, value_parser = listen)]
     pub listen: SocketAddr,
     /// A host name that clients call the API by, beside localhost and the address itself; may be given several
     /// times. One that is served on loopback refuses every other name, so that no web page can call it.
@@ -89,6 +89,9 @@ pub struct Up {
     /// The region; default: the daemon's first.
     #[arg(long, value_name = "R")]
     pub region: Option<RegionName>,
+    /// The stack and its outputs as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -132,9 +135,9 @@ pub struct Trace {
     /// The protocol.
     #[arg(long, value_name = "tcp|udp|icmp", default_value = "tcp", value_parser = protocol)]
     pub proto: Protocol,
-    /// The destination port, for tcp and udp.
-    #[arg(long, value_name = "N", default_value_t = 80)]
-    pub port: u16,
+    /// The destination port, for tcp and udp; default: 80.
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
     /// The source port, for tcp and udp; default: one of which no connection is known, so that the packet begins one.
     #[arg(long, value_name = "N")]
     pub source_port: Option<u16>,
@@ -146,7 +149,7 @@ pub struct Trace {
 #[derive(Debug, Args)]
 pub struct Drops {
     /// The latest so many.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit::<1, { u32::MAX }>)]
     pub limit: u32,
     /// As JSON.
     #[arg(long)]
@@ -159,7 +162,7 @@ pub struct Flows {
     #[arg(value_name = "INSTANCE")]
     pub instance: Option<String>,
     /// At most so many, 8000 at the most.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = limit::<0, 8000>)]
     pub limit: u32,
     /// As JSON.
     #[arg(long)]
@@ -197,6 +200,20 @@ pub struct Api {
     /// The region; default: the daemon's first.
     #[arg(long, value_name = "R")]
     pub region: Option<RegionName>,
+}
+
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is not an IP address with a port, such as {DEFAULT_LISTEN} or [::1]:4600")
+    })
+}
+
+fn limit<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+        _ if MAX == u32::MAX => Err(format!("{text:?} is not a number of {MIN} or above")),
+        _ => Err(format!("{text:?} is not a number from {MIN} to {MAX}")),
+    }
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {
@@ -271,6 +288,24 @@ mod tests {
         assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
         for wrong in ["", "0", "-1", "61", "NaN", "inf", "1s"] {
             assert!(interval(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_a_number_within_what_is_told() {
+        assert_eq!(limit::<0, 8000>("0"), Ok(0));
+        assert_eq!(limit::<0, 8000>("8000"), Ok(8000));
+        for wrong in ["", "-1", "8001", "many"] {
+            assert!(limit::<0, 8000>(wrong).is_err(), "{wrong}");
+        }
+        assert!(limit::<1, { u32::MAX }>("0").is_err());
+    }
+
+    #[test]
+    fn an_address_to_listen_at_has_a_port() {
+        assert!(listen("[::1]:0").is_ok());
+        for wrong in ["", "127.0.0.1", "localhost:4600", "127.0.0.1:99999"] {
+            assert!(listen(wrong).is_err(), "{wrong}");
         }
     }
 

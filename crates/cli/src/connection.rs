@@ -39,6 +39,27 @@ pub enum ConnectionError {
         /// The end of its log.
         why: String,
     },
+    /// A daemon that was named does not run, and it is not the one that is started unasked.
+    #[error(
+        "no atoll daemon answers at {endpoint}: start it with `atoll serve --listen 127.0.0.1:{port}`; \
+         without --endpoint and AWS_ENDPOINT_URL, `atoll up` starts the default one"
+    )]
+    NotStartedHere {
+        /// What was named.
+        endpoint: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The daemon does not serve the region.
+    #[error(
+        "{region} is not served here: name one of {served}, or start the daemon with --region {region}, too"
+    )]
+    NotServed {
+        /// The region.
+        region: String,
+        /// Those that are.
+        served: String,
+    },
     /// The control socket answered something else.
     #[error("the daemon's answer makes no sense: is it of another version?")]
     Confused,
@@ -51,7 +72,6 @@ pub struct Connection {
     pub endpoint: String,
     host: String,
     port: u16,
-    named: bool,
 }
 
 impl Connection {
@@ -62,7 +82,6 @@ impl Connection {
     pub fn new(endpoint: Option<String>) -> Result<Self, ConnectionError> {
         // An empty variable names nothing, as AWS's own clients have it.
         let endpoint = endpoint.filter(|endpoint| !endpoint.is_empty());
-        let named = endpoint.is_some();
         let endpoint = endpoint.unwrap_or_else(|| format!("http://{DEFAULT_LISTEN}"));
         let wrong = || ConnectionError::Endpoint(endpoint.clone());
         let authority = endpoint
@@ -81,7 +100,6 @@ impl Connection {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             host,
             port,
-            named,
         })
     }
 
@@ -94,6 +112,12 @@ impl Connection {
         let address: Result<IpAddr, _> = self.host.parse();
         self.host == "localhost"
             || address.is_ok_and(|address| address.is_loopback() || address == Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// Whether it is the one that `atoll up` starts, however it was named: `atoll env` names it, too.
+    fn is_default(&self) -> bool {
+        let address: Result<IpAddr, _> = self.host.parse();
+        self.port == DEFAULT_LISTEN.port() && (self.host == "localhost" || address == Ok(DEFAULT_LISTEN.ip()))
     }
 
     fn control_socket(&self) -> Result<PathBuf, ConnectionError> {
@@ -125,10 +149,13 @@ impl Connection {
     /// The API, signed with the daemon's own key, or with the environment's for a daemon elsewhere.
     ///
     /// # Errors
-    /// When there are no credentials for it.
+    /// When there are no credentials for it, or it does not serve the region.
     pub fn api(&self, region: Option<String>) -> Result<Api, ConnectionError> {
         match self.env() {
             Ok(env) => {
+                if let Some(region) = &region {
+                    self.serves(region)?;
+                }
                 let credential = credential(&env.access_key, env.secret_key);
                 let credential = credential.ok_or(ConnectionError::Confused)?;
                 Ok(Api::new(
@@ -153,15 +180,34 @@ impl Connection {
         }
     }
 
-    /// Starts the default daemon in the background if no daemon was named and the default one does not
-    /// answer; says so on stderr.
+    fn serves(&self, region: &str) -> Result<(), ConnectionError> {
+        let Reply::Status(status) = self.ask(&Request::Status)? else {
+            return Err(ConnectionError::Confused);
+        };
+        let served: Vec<&str> = status.regions.iter().map(|region| region.name.as_str()).collect();
+        match served.contains(&region) {
+            true => Ok(()),
+            false => Err(ConnectionError::NotServed {
+                region: region.into(),
+                served: served.join(", "),
+            }),
+        }
+    }
+
+    /// Starts the default daemon in the background if that is the one meant and it does not answer; says so on stderr.
     ///
     /// # Errors
-    /// When it cannot be started or ends again.
+    /// When it cannot be started or ends again, and when another one was named that does not answer.
     pub fn ensure_running(&self) -> Result<(), ConnectionError> {
         match self.ask(&Request::Status) {
             Ok(_) => return Ok(()),
-            Err(ConnectionError::Control(ControlError::NotRunning { .. })) if !self.named => {}
+            Err(ConnectionError::Control(ControlError::NotRunning { .. })) if self.is_default() => {}
+            Err(ConnectionError::Control(ControlError::NotRunning { .. })) => {
+                return Err(ConnectionError::NotStartedHere {
+                    endpoint: self.endpoint.clone(),
+                    port: self.port,
+                });
+            }
             Err(ConnectionError::Remote(_)) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -230,6 +276,17 @@ fn spawn(log: &std::path::Path) -> std::io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_daemon_is_the_same_by_any_name() {
+        let is_default =
+            |endpoint: Option<&str>| Connection::new(endpoint.map(str::to_owned)).unwrap().is_default();
+        assert!(is_default(None) && is_default(Some("")));
+        assert!(is_default(Some("http://127.0.0.1:4600")) && is_default(Some("http://localhost:4600/")));
+        for other in ["http://127.0.0.1:4601", "http://[::1]:4600", "http://lab:4600"] {
+            assert!(!is_default(Some(other)), "{other}");
+        }
+    }
 
     #[test]
     fn endpoints_have_a_host_and_a_port() {

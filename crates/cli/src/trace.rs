@@ -3,17 +3,23 @@
 use std::process::ExitCode;
 
 use atoll_daemon::control::protocol::{Reply, Request};
-use atoll_lens::{Query, Trace};
+use atoll_lens::{Protocol, Query, Trace};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::{Outcome, arguments, output, table};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Trace) -> Outcome {
+    let ports = arguments.port.is_some() || arguments.source_port.is_some();
+    if ports && arguments.proto == Protocol::Icmp {
+        return Err(
+            "ICMP has no ports: leave out --port and --source-port, or name tcp or udp with --proto".into(),
+        );
+    }
     let query = Query {
         from: arguments.from,
         to: arguments.to,
         protocol: arguments.proto,
-        port: arguments.port,
+        port: arguments.port.unwrap_or(80),
         source_port: arguments.source_port,
     };
     let Reply::Trace(trace) = Connection::new(endpoint)?.ask(&Request::Trace { query })? else {
@@ -62,10 +68,11 @@ fn print(way: &str, trace: &Trace) -> std::io::Result<()> {
         .as_ref()
         .map(|rule| format!(" by {rule}"))
         .unwrap_or_default();
-    output::line(format!(
-        "{way}: {}, {} at {}{rule}",
-        trace.verdict, trace.stage, trace.at
-    ))?;
+    let stage = match trace.stage == trace.verdict {
+        true => String::new(),
+        false => format!(", {}", trace.stage),
+    };
+    output::line(format!("{way}: {}{stage} at {}{rule}", trace.verdict, trace.at))?;
     for note in &trace.notes {
         output::line(format!("note: {note}"))?;
     }

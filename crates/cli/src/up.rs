@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::api::ApiError;
 use crate::connection::Connection;
+use crate::stack::Stack;
 use crate::{Outcome, arguments, events, output, stack, table};
 
 /// CloudFormation's bound on a template in the request is 51,200 bytes; real ones from S3 have up to a
@@ -19,6 +20,7 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Up) -> Outcome {
         stack: name,
         parameters,
         region,
+        json,
     } = arguments;
     let text = read(&template)?;
     let name = match name {
@@ -55,7 +57,9 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Up) -> Outcome {
         return Err(format!("stack {name} is {}{why}", made.status).into());
     }
     output::note(format!("stack {name} is {} in {}", made.status, api.region()));
-    if !made.outputs.is_empty() {
+    if json {
+        output::line(serde_json::to_string_pretty(&shape(&made, api.region()))?)?;
+    } else if !made.outputs.is_empty() {
         let rows = made
             .outputs
             .into_iter()
@@ -63,6 +67,19 @@ pub fn run(endpoint: Option<String>, arguments: arguments::Up) -> Outcome {
         output::line(table::of(&["Output", "Value", "Description"], rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn shape(made: &Stack, region: &str) -> serde_json::Value {
+    let outputs = made.outputs.iter().map(|(key, value, description)| {
+        serde_json::json!({ "key": key, "value": value, "description": description })
+    });
+    serde_json::json!({
+        "name": made.name,
+        "id": made.id,
+        "region": region,
+        "status": made.status,
+        "outputs": outputs.collect::<Vec<_>>(),
+    })
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -108,6 +108,49 @@ fn without_a_daemon_a_command_says_so_in_one_sentence() {
     assert_eq!(wrong.status.code(), Some(2));
 }
 
+#[test]
+fn what_cannot_be_done_is_said_with_what_to_do() {
+    let house = House::new();
+    let serving = serve(&house, &["--ephemeral"]);
+    let template = house.path().join("net.yaml");
+    std::fs::write(
+        &template,
+        "Resources: {V: {Type: 'AWS::EC2::VPC', Properties: {CidrBlock: 10.0.0.0/16}}}\n\
+         Outputs: {Id: {Value: !Ref V}}\n",
+    )
+    .unwrap();
+    let template = template.to_str().unwrap();
+    let elsewhere = [
+        "serve",
+        "--ephemeral",
+        "--data-plane",
+        "none",
+        "--listen",
+        "192.0.2.1:0",
+    ];
+    for (words, wanted) in [
+        (
+            &["up", template, "--region", "eu-west-1"][..],
+            "eu-west-1 is not served here: name one of us-east-1",
+        ),
+        (&["up", "nowhere.yaml"], "cannot read the template nowhere.yaml"),
+        (
+            &["trace", "internet", "internet", "--proto", "icmp", "--port", "80"],
+            "ICMP has no ports",
+        ),
+        (&elsewhere, "an address that this host has"),
+    ] {
+        let output = house.ask(&serving, words);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(wanted), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let made = house.json(&serving, &["up", template, "--json"]);
+    assert_eq!(made["status"], "CREATE_COMPLETE", "{made:#}");
+    assert_eq!(made["outputs"][0]["key"], "Id", "{made:#}");
+}
+
 /// Makes security groups, of which there may be thousands, until a call fails because the daemon was killed.
 fn create_until_killed(house: &House, endpoint: &str, name: &str, done: &Sender<()>) -> BTreeSet<String> {
     let mut made = BTreeSet::new();

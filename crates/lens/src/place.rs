@@ -31,7 +31,9 @@ impl Outside {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// Nothing has that name.
-    #[error("{0:?} is no instance (id, Name tag or logical id), network interface, address or `internet`")]
+    #[error(
+        "{0:?} is no instance (id, Name tag or logical id), network interface, address or `internet`; `atoll status` lists instances"
+    )]
     Unknown(String),
     /// Several things have that name.
     #[error("{name:?} is ambiguous: {candidates}; name one by its id")]
