@@ -28,6 +28,10 @@ mod xml;
 
 use std::process::ExitCode;
 
+/// The tables of a large region stand on huge pages.
+#[global_allocator]
+static MEMORY: atoll_memory::HugePages = atoll_memory::HugePages;
+
 use arguments::{Arguments, Command};
 use clap::Parser;
 

@@ -3,11 +3,11 @@
 use hashbrown::{HashMap, HashSet};
 
 use atoll_fabric::CellId;
+use atoll_memory::prefetch;
 use atoll_net::Mac;
 use atoll_net::packet::Rewrite;
 
 use crate::port::PortSlot;
-use crate::sys::prefetch::prefetch;
 
 /// Which field a flow's own number goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

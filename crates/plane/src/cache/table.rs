@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::sys::prefetch::prefetch;
+use atoll_memory::prefetch;
 use crate::sys::slab::{Slab, Words};
 
 /// At most this share of the places is taken.

@@ -2,7 +2,6 @@
 
 pub(crate) mod bpf;
 pub(crate) mod interface;
-pub(crate) mod prefetch;
 pub(crate) mod ring;
 pub(crate) mod sender;
 pub(crate) mod shared_file;

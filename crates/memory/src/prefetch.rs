@@ -2,7 +2,7 @@
 
 /// Asks the processor for the cache lines of a value, at most two. No effect but on time.
 #[inline(always)]
-pub(crate) fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: prefetching reads nothing architecturally and faults on no address; the addresses are a reference's.
     unsafe {
