@@ -10,6 +10,10 @@ use atoll_net::PortRange;
 
 mod region;
 
+/// As the daemon has it.
+#[global_allocator]
+static MEMORY: atoll_memory::HugePages = atoll_memory::HugePages;
+
 use region::{NOW, Random, Size};
 
 const SIZE: Size = Size {

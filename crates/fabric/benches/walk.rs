@@ -9,9 +9,13 @@ use atoll_fabric::{Cells, Fabric, NoFlows, Stage, walk};
 use atoll_model::*;
 use atoll_net::PortRange;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
-use criterion::{BatchSize, Criterion, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_main};
 
 mod region;
+
+/// As the daemon has it.
+#[global_allocator]
+static MEMORY: atoll_memory::HugePages = atoll_memory::HugePages;
 
 use region::{NOW, Random, Size};
 
@@ -20,6 +24,8 @@ const SIZE: Size = Size {
     subnets: 200,
     interfaces: 250,
 };
+
+const BATCH: usize = 32;
 
 /// The time that this thread has had a processor for: what others do on the machine meanwhile does not count
 /// (but for what they take of its caches).
@@ -75,6 +81,25 @@ fn walks(c: &mut Criterion<ThreadTime>) {
         });
     }
 
+    // As a data plane meets them that has more than one to walk.
+    for (name, packets) in [
+        ("first packets in batches of 32, delivered", &delivered),
+        ("first packets in batches of 32, dropped", &dropped),
+    ] {
+        let mut batches = packets.chunks(BATCH).cycle();
+        group.throughput(Throughput::Elements(BATCH as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let batch = batches.next().unwrap_or_default();
+                fabric.look_ahead(&NoFlows, batch.iter().filter_map(region::ahead));
+                for packet in batch {
+                    black_box(walk(&fabric, &NoFlows, packet, NOW, &mut ()));
+                }
+            });
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+
     let mut flows = region::tables();
     let established = region::establish(&fabric, &mut flows, &delivered);
     println!("{} tracked connection ends", flows.connections());
@@ -96,6 +121,39 @@ fn walks(c: &mut Criterion<ThreadTime>) {
     group.finish();
     changes(c, fabric);
 }
+
+/// What walks wait for, and the measure of their times on another machine: one line of memory after another, each of which
+/// says where the next one stands, at random among so many. A million interfaces take 128 MB, each index to them 16.
+fn memory(c: &mut Criterion<ThreadTime>) {
+    let mut group = c.benchmark_group("memory");
+    for megabytes in [1usize, 4, 16, 128] {
+        let lines = (megabytes << 20) / size_of::<Line>();
+        let order = region::round(&mut Random(3), lines);
+        let mut huge = vec![Line([0; 16]); lines];
+        // Vectors of a mebibyte are on small pages.
+        let mut small = vec![vec![Line([0; 16]); SHARE]; lines / SHARE];
+        for (at, next) in order.iter().enumerate() {
+            huge[at].0[0] = *next;
+            small[at / SHARE][at % SHARE].0[0] = *next;
+        }
+        let mut at = 0;
+        group.bench_function(format!("a line of {megabytes} MB, huge pages"), |b| {
+            b.iter(|| at = huge[at].0[0] as usize);
+        });
+        group.bench_function(format!("a line of {megabytes} MB, small pages"), |b| {
+            b.iter(|| at = small[at / SHARE][at % SHARE].0[0] as usize);
+        });
+    }
+    group.finish();
+}
+
+/// A cache line.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line([u32; 16]);
+
+/// Lines of a mebibyte.
+const SHARE: usize = (1 << 20) / size_of::<Line>();
 
 /// What a change costs until every kept answer that it concerns is stale: from then on the next packet obeys it.
 fn changes(c: &mut Criterion<ThreadTime>, mut fabric: Fabric) {
@@ -172,12 +230,12 @@ fn changes(c: &mut Criterion<ThreadTime>, mut fabric: Fabric) {
 
 #[allow(missing_docs, reason = "the macro makes a public function")]
 mod harness {
-    use super::walks;
+    use super::{memory, walks};
 
     criterion::criterion_group! {
         name = benches;
         config = criterion::Criterion::default().with_measurement(super::ThreadTime);
-        targets = walks
+        targets = walks, memory
     }
 }
 

@@ -7,6 +7,7 @@
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
+use atoll_memory::prefetch;
 use atoll_model::{EniId, ResourceId, VpcId};
 use hashbrown::DefaultHashBuilder;
 
@@ -56,6 +57,35 @@ impl Interfaces {
     pub(crate) fn with_address(&self, vpc: VpcId, addr: IpAddr) -> Option<&Interface> {
         let same = |place| self.at(At(place)).filter(|i| i.vpc == vpc && i.has(addr));
         self.by_address.find(self.hash_of_address(vpc, addr), same)
+    }
+
+    /// Has the index's word for an id fetched; answers the hash, for [`Interfaces::guess`].
+    pub(crate) fn ask_for(&self, id: EniId) -> u32 {
+        let hash = self.hash_of(id);
+        self.by_id.prefetch(hash);
+        hash
+    }
+
+    /// The same for an address of a VPC and [`Interfaces::guess_by_address`].
+    pub(crate) fn ask_for_address(&self, vpc: VpcId, addr: IpAddr) -> u32 {
+        let hash = self.hash_of_address(vpc, addr);
+        self.by_address.prefetch(hash);
+        hash
+    }
+
+    /// Where most likely the interface stands whose id has that hash; its memory is fetched.
+    pub(crate) fn guess(&self, hash: u32) -> Option<At> {
+        self.fetched(self.by_id.find(hash, Some)?)
+    }
+
+    /// Where most likely the interface stands whose address has that hash; its memory is fetched.
+    pub(crate) fn guess_by_address(&self, hash: u32) -> Option<At> {
+        self.fetched(self.by_address.find(hash, Some)?)
+    }
+
+    fn fetched(&self, place: u32) -> Option<At> {
+        prefetch(self.places.get(place as usize)?);
+        Some(At(place))
     }
 
     fn find(&self, id: EniId) -> Option<At> {
@@ -129,6 +159,14 @@ impl Index {
         self.words.len().wrapping_sub(1)
     }
 
+    /// Has a hash's word fetched.
+    #[inline]
+    fn prefetch(&self, hash: u32) {
+        if let Some(word) = self.words.get(hash as usize & self.mask()) {
+            prefetch(word);
+        }
+    }
+
     /// What `same` makes of the first place under a hash of which it makes anything.
     #[inline]
     fn find<T>(&self, hash: u32, same: impl Fn(u32) -> Option<T>) -> Option<T> {
@@ -150,7 +188,8 @@ impl Index {
 
     fn insert(&mut self, hash: u32, place: u32) {
         if (self.taken + 1) * 2 > self.words.len() {
-            let larger = vec![0; (self.words.len() * 2).max(16)];
+            // Written, not only asked for as zero: so it is on huge pages where it is large (`memory`).
+            let larger = std::iter::repeat_n(0, (self.words.len() * 2).max(16)).collect();
             let old = std::mem::replace(&mut self.words, larger);
             for word in old.into_iter().filter(|word| *word != 0) {
                 self.settle(word);

@@ -21,6 +21,7 @@ pub mod stage;
 pub mod trace;
 pub mod walk;
 
+mod ahead;
 mod alike;
 mod answer;
 mod classify;
@@ -39,6 +40,7 @@ mod subnet;
 mod tracking;
 mod vpc;
 
+pub use ahead::Ahead;
 pub use cells::{CellId, Cells};
 pub use component::{Changed, Component, Dependencies};
 pub use fabric::{Fabric, Link};

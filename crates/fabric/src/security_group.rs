@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use atoll_memory::prefetch;
 use atoll_model::{Direction, Peer, SecurityGroup, SecurityGroupId, SecurityGroupRuleId, Traffic};
 use atoll_net::Prefix;
 use hashbrown::HashMap;
@@ -91,6 +92,18 @@ impl Side {
                 .into_iter()
                 .map(|(id, rules)| (id, TrafficTable::new(&rules)))
                 .collect(),
+        }
+    }
+
+    /// Has the table fetched in which a packet from or to there will be looked for.
+    pub(crate) fn ask_for(&self, far: IpAddr) {
+        if let Some(table) = self
+            .index
+            .containing(far)
+            .next()
+            .and_then(|node| self.blocks.get(node))
+        {
+            prefetch(table);
         }
     }
 

@@ -191,11 +191,15 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let Some(interface) = self.interface(id) else {
             return Err(self.halt(Stage::NotRunning, here, None));
         };
+        // Most packets go to another interface: it comes while the sender is judged.
+        let interfaces = &self.fabric.interfaces;
+        let receiver = interfaces.ask_for_address(interface.vpc, self.packet.dst);
         let Some(subnet) = self.subnet(interface.subnet) else {
             return Err(self.halt(Stage::NotRunning, here, None));
         };
         self.sends(interface)?;
         self.fits(MTU_INSIDE, here)?;
+        interfaces.guess_by_address(receiver);
         if interface.has(self.packet.src) {
             self.identity = Some(id);
         }

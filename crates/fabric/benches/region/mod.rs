@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use atoll_fabric::flows::FlowKey;
 use atoll_fabric::packet::{protocol, tcp};
-use atoll_fabric::{Fabric, Flows, L4, Limits, NoFlows, Packet, Port, Stage, walk};
+use atoll_fabric::{Ahead, Fabric, Flows, L4, Limits, NoFlows, Packet, Port, Stage, walk};
 use atoll_model::route_table::AssociationTarget;
 use atoll_model::*;
 use atoll_net::{Mac, PortRange, Prefix};
@@ -248,6 +249,30 @@ pub fn packet(fabric: &Fabric, size: Size, random: &mut Random, port: u16) -> Pa
         fragment: None,
         quote: None,
     }
+}
+
+/// What is known of such a packet before it is read.
+pub fn ahead(packet: &Packet) -> Option<Ahead> {
+    let (Port::Eni(sender), L4::Ports { src, dst, .. }) = (packet.ingress, packet.l4) else {
+        return None;
+    };
+    let connection = FlowKey {
+        local: packet.src,
+        remote: packet.dst,
+        protocol: packet.protocol,
+        local_port: src,
+        remote_port: dst,
+    };
+    Some(Ahead { sender, connection })
+}
+
+/// For each of so many places the one that comes after it in one round over all of them (Sattolo's shuffle).
+pub fn round(random: &mut Random, places: usize) -> Vec<u32> {
+    let mut next: Vec<u32> = (0..places as u32).collect();
+    for last in (1..places).rev() {
+        next.swap(last, random.below(last as u64) as usize);
+    }
+    next
 }
 
 /// So many packets of random ports of a range whose walk ends at a stage.

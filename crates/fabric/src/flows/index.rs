@@ -3,6 +3,8 @@
 //! Each place holds 24 bits of record number and 8 bits of the hash, so that a probe reads a foreign record
 //! once in 256. Linear probing, deletion by shifting back: there are no tombstones to collect.
 
+use atoll_memory::prefetch;
+
 /// Most records that an index can number.
 pub(super) const MOST: usize = (1 << 24) - 2;
 
@@ -36,6 +38,13 @@ impl Index {
 
     fn home(&self, hash: u64) -> usize {
         hash as usize & self.mask
+    }
+
+    /// Has a hash's place fetched.
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(place) = self.places.get(self.home(hash)) {
+            prefetch(place);
+        }
     }
 
     /// The record with that hash for which `same` holds.

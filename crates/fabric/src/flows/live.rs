@@ -273,6 +273,13 @@ impl FlowView for Flows {
         }
     }
 
+    fn ask_for(&self, owner: Slot, key: &FlowKey) {
+        match Family::of(key.local) {
+            Family::V4 => self.v4.ask_for(owner, key),
+            Family::V6 => self.v6.ask_for(owner, key),
+        }
+    }
+
     fn has_room(&self, owner: Slot, key: &FlowKey) -> bool {
         let family = Family::of(key.local);
         let (full, capacity) = match family {

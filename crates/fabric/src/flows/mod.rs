@@ -47,6 +47,19 @@ pub struct FlowKey {
     pub remote_port: u16,
 }
 
+impl FlowKey {
+    /// The same seen from the far side. (Of an ICMP query, not quite: who asks is part of its key.)
+    pub(crate) fn turned(&self) -> FlowKey {
+        FlowKey {
+            local: self.remote,
+            remote: self.local,
+            protocol: self.protocol,
+            local_port: self.remote_port,
+            remote_port: self.local_port,
+        }
+    }
+}
+
 /// What is known of a tracked connection: bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State(pub u8);
@@ -202,6 +215,9 @@ pub trait FlowView {
     /// port is in use or not yet to be used again, or the table is full (semantics 80). Of a connection that has ended
     /// and still has its mapping: that one's.
     fn free_port(&self, gateway: Slot, wanted: &Mapping, now: Timestamp) -> Option<u16>;
+
+    /// [`FlowView::tracked`] will be asked for this: its memory may be fetched.
+    fn ask_for(&self, _owner: Slot, _key: &FlowKey) {}
 }
 
 /// No flow is known and there is room for any.

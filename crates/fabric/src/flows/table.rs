@@ -185,6 +185,13 @@ impl<A: Addr> Table<A> {
         (record.deadline > now).then_some(record.state)
     }
 
+    /// Has the index's line for a connection fetched.
+    pub(super) fn ask_for(&self, owner: Slot, key: &FlowKey) {
+        if let Some(wanted) = Record::<A>::of(owner, key, State(0), 0) {
+            self.index.prefetch(wanted.hash(self.seed));
+        }
+    }
+
     /// Puts a connection. `Ok(true)` when it is new, `Err` when there is no room for it.
     pub(super) fn put(
         &mut self,
