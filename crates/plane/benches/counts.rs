@@ -8,6 +8,10 @@ use atoll_plane::{Engine, Outbox, Received};
 
 mod world;
 
+/// As the daemon has it.
+#[global_allocator]
+static MEMORY: atoll_memory::HugePages = atoll_memory::HugePages;
+
 use world::{ACK, BATCH, LENGTH, NOW, SYN, World};
 
 const CONNECTIONS: u64 = 2048;

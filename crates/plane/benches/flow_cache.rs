@@ -10,6 +10,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 mod world;
 
+/// As the daemon has it.
+#[global_allocator]
+static MEMORY: atoll_memory::HugePages = atoll_memory::HugePages;
+
 use world::{ACK, BATCH, LENGTH, NOW, World};
 
 const CONNECTIONS: u64 = 1_000_000;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use atoll_fabric::flows::BLOCK;
+use atoll_fabric::flows::{BLOCK, FlowKey};
 use atoll_fabric::packet::protocol;
 use atoll_fabric::{L4, Packet};
 use atoll_net::packet::{Headers, Transport};
@@ -219,6 +219,18 @@ impl Key {
                 }
             }
             _ => L4::Other,
+        }
+    }
+
+    /// The connection that it is of, as whoever sends it sees that: of ports, as a glance finds them.
+    pub(crate) fn connection(&self) -> FlowKey {
+        let (local, remote) = self.addresses();
+        FlowKey {
+            local,
+            remote,
+            protocol: self.protocol,
+            local_port: (self.words[1] >> 16) as u16,
+            remote_port: self.words[1] as u16,
         }
     }
 

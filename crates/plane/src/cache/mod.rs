@@ -28,7 +28,7 @@ use decision::Decisions;
 use path::Paths;
 use table::Table;
 
-pub(crate) use table::Found;
+pub(crate) use table::{Found, Near};
 
 /// Entries of both families and the paths they share.
 pub(crate) struct FlowCache {
@@ -227,6 +227,21 @@ impl FlowCache {
             self.paths.prefetch(found.path);
         }
         found
+    }
+
+    /// The same, but what stands farther from its place than [`FlowCache::prefetch`] has fetched is not looked for yet, only
+    /// asked for.
+    #[inline]
+    pub(crate) fn find_near(&self, key: &Key, hash: u64) -> Near {
+        let near = if key.is_v6() {
+            self.v6.find_near(key.words(), key.protocol(), hash)
+        } else {
+            self.v4.find_near(key.words(), key.protocol(), hash)
+        };
+        if let Near::Found(found) = &near {
+            self.paths.prefetch(found.path);
+        }
+        near
     }
 
     /// The path of an entry, if the answer holds. `now` is in milliseconds and may wrap.

@@ -6,10 +6,12 @@
 use std::ops::Range;
 
 use atoll_memory::prefetch;
+
 use crate::sys::slab::{Slab, Words};
 
-/// At most this share of the places is taken.
-pub(super) const FULL: (usize, usize) = (4, 5);
+/// At most this share of the places is taken: a fuller table has longer ways, each line of which costs a packet more than
+/// all else, and an emptier one takes more than a connection may.
+pub(super) const FULL: (usize, usize) = (5, 7);
 /// Longest way that a lookup goes; an entry that would stand farther from its home is not kept.
 const FARTHEST: usize = 512;
 
@@ -28,6 +30,17 @@ impl Found {
     pub(super) fn holds(&self, now: u32) -> bool {
         (self.expires.wrapping_sub(now) as i32) > 0
     }
+}
+
+/// What a look at an entry's home and next to it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Near {
+    /// The entry.
+    Found(Found),
+    /// There is none.
+    Nothing,
+    /// It may stand farther on.
+    Farther,
 }
 
 /// No room.
@@ -69,6 +82,9 @@ impl Entry {
 }
 
 impl<W: Words, const K: usize> Table<W, K> {
+    /// Entries of a cache line.
+    const A_LINE: usize = 64 / size_of::<W>();
+
     /// For up to `capacity` entries.
     pub(super) fn new(capacity: usize, seed: u64) -> Table<W, K> {
         let capacity = capacity.max(8);
@@ -121,8 +137,8 @@ impl<W: Words, const K: usize> Table<W, K> {
     pub(super) fn prefetch(&self, hash: u64) {
         let home = self.home(hash);
         prefetch(&self.entries[home]);
-        // Where the table is full, every second way leads into the next cache line.
-        if let Some(next) = self.entries.get(home + 64 / size_of::<W>()) {
+        // Where the table is full, every third way leads into the next cache line.
+        if let Some(next) = self.entries.get(home + Self::A_LINE) {
             prefetch(next);
         }
     }
@@ -140,6 +156,33 @@ impl<W: Words, const K: usize> Table<W, K> {
             path: words[K + 2],
             number: (words[K + 3] >> 16) as u16,
         }
+    }
+
+    /// Looks for an entry in the lines that [`Table::prefetch`] has fetched. If it may stand farther on, the next lines are
+    /// fetched, for [`Table::find`].
+    #[inline]
+    pub(super) fn find_near(&self, key: &[u32; 10], protocol: u8, hash: u64) -> Near {
+        let last = u32::from(protocol) << 8 | 1;
+        let home = self.home(hash);
+        let end = (home / Self::A_LINE + 2) * Self::A_LINE;
+        for at in home..end {
+            let Some(entry) = self.entries.get(at) else {
+                return Near::Farther;
+            };
+            let words = entry.words();
+            if words[..K] == key[..K] && words[K + 3] & 0xffff == last {
+                return Near::Found(Self::read(words));
+            }
+            if !Self::taken(words) {
+                return Near::Nothing;
+            }
+        }
+        for at in [end, end + Self::A_LINE] {
+            if let Some(entry) = self.entries.get(at) {
+                prefetch(entry);
+            }
+        }
+        Near::Farther
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use atoll_net::packet::{Frame, Sum, parse};
 use proptest::prelude::*;
 
-use super::table::{Found, Full, Table};
+use super::table::{Found, Full, Near, Table};
 use super::*;
 
 fn found(path: u32) -> Found {
@@ -19,7 +19,7 @@ proptest! {
     #[test]
     fn a_table_behaves_as_a_bounded_map(steps in proptest::collection::vec((0u8..8, 0u32..60, any::<u8>()), 1..600)) {
         let mut table = Table::<Half, 4>::new(40, 3);
-        let places = 51;
+        let places = table.places();
         let mut model: HashMap<(u32, u8), Found> = HashMap::new();
         let key = |n: u32| { let mut key = [0; 10]; key[0] = n; key[3] = n * 7; key };
         let mut paths = 0;
@@ -51,7 +51,13 @@ proptest! {
             for n in 0..60 {
                 for protocol in 0..4 {
                     let hash = table.hash(&key(n));
-                    prop_assert_eq!(table.find(&key(n), protocol, hash), model.get(&(n, protocol)).copied());
+                    let kept = model.get(&(n, protocol)).copied();
+                    prop_assert_eq!(table.find(&key(n), protocol, hash), kept);
+                    match table.find_near(&key(n), protocol, hash) {
+                        Near::Found(found) => prop_assert_eq!(Some(found), kept),
+                        Near::Nothing => prop_assert_eq!(None, kept),
+                        Near::Farther => {}
+                    }
                 }
             }
         }
@@ -72,14 +78,16 @@ fn a_stale_entry_gives_its_place() {
         kept += usize::from(table.put(&key(n), 6, hash, found(n), |_| false).is_ok());
     }
     assert_eq!(kept, table.len());
-    let hash = table.hash(&key(1000));
-    assert_eq!(table.put(&key(1000), 6, hash, found(5), |_| false), Err(Full));
-    assert!(
-        table
-            .put(&key(1000), 6, hash, found(5), |_| true)
-            .is_ok_and(|old| old.is_some())
-    );
-    assert_eq!(table.find(&key(1000), 6, hash), Some(found(5)));
+    // One whose way begins at a free place meets none that is stale.
+    let replaces = |table: &mut Table<Half, 4>, n: u32| {
+        let hash = table.hash(&key(n));
+        assert_eq!(table.put(&key(n), 6, hash, found(5), |_| false), Err(Full));
+        let put = table.put(&key(n), 6, hash, found(5), |_| true);
+        put.is_ok_and(|old| old.is_some())
+    };
+    let new = (1000..1100).find(|n| replaces(&mut table, *n)).unwrap();
+    let hash = table.hash(&key(new));
+    assert_eq!(table.find(&key(new), 6, hash), Some(found(5)));
     assert_eq!(table.len(), kept);
 }
 

@@ -1,10 +1,12 @@
 //! The engine: takes batches of frames, forwards what a kept answer covers, walks the rest.
 //!
 //! No sockets and no clock here: frames, time and changes are given, what is to be sent is left in an
-//! [`Outbox`]. `forward.rs` is the way of a kept answer, `walk.rs` that of a packet which has none, `neighbour.rs`
-//! answers ARP and neighbour discovery, `fragment.rs` brings the pieces of a packet together with what their first one says,
-//! `decide.rs` and `made.rs` are about what the kernel does by itself.
+//! [`Outbox`]. `batch.rs` takes the frames of a batch and asks for the memory that they will need, `forward.rs` is the way
+//! of a kept answer, `walk.rs` that of a packet which has none, `neighbour.rs` answers ARP and neighbour discovery,
+//! `fragment.rs` brings the pieces of a packet together with what their first one says, `decide.rs` and `made.rs` are about
+//! what the kernel does by itself.
 
+mod batch;
 mod decide;
 mod forward;
 mod fragment;
@@ -30,6 +32,7 @@ use crate::journal::{Journal, prolonged};
 use crate::port::{Attachment, PortSlot, Ports, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
+use batch::Glance;
 use decide::Budget;
 use made::Fresh;
 pub(crate) use made::{Kernel, Life, Made, Seen, Way};
@@ -142,15 +145,6 @@ const DECISIONS_EVERY: u64 = 1000;
 
 /// How often full cells are looked through for unused ones, in milliseconds.
 const CELLS_EVERY: u64 = 10_000;
-
-/// What is looked for before a frame of the batch is read.
-struct Glance {
-    /// The port it came in at, if there is one.
-    slot: Option<PortSlot>,
-    /// Its key, if it is a common packet, and what is kept for that.
-    key: Option<(Key, u64)>,
-    found: Option<Found>,
-}
 
 /// An IP packet of the batch.
 #[derive(Clone, Copy)]
@@ -332,40 +326,6 @@ impl Engine {
             let used = self.cache.cells();
             self.cells.retain(|cell| used.contains(&cell));
         }
-    }
-
-    /// Works a batch of frames off. They are rewritten where they lie; `out` says which go where.
-    pub fn process(&mut self, now: Timestamp, batch: &mut [Received<'_>], out: &mut Outbox) {
-        // In stages, each of which asks for the memory that the next one reads: so the batch waits for it once
-        // or twice, not packet by packet.
-        let mut glances = std::mem::take(&mut self.glances);
-        glances.clear();
-        for inbound in &*batch {
-            let slot = self.ports.slot(inbound.ifindex);
-            let key = slot.zip(inbound.data.get(vnet::LENGTH..));
-            let key = key.and_then(|(slot, frame)| Key::at_a_glance(slot, frame));
-            let key = key.map(|key| (key, self.cache.hash(&key)));
-            if let Some((key, hash)) = &key {
-                self.cache.prefetch(key, *hash);
-            }
-            glances.push(Glance {
-                slot,
-                key,
-                found: None,
-            });
-        }
-        for glance in &mut glances {
-            if let Some((key, hash)) = &glance.key {
-                glance.found = self.cache.find(key, *hash);
-            }
-        }
-        let version = self.cache.version();
-        for (index, (glance, inbound)) in glances.iter().zip(batch).enumerate() {
-            // A packet before it in the batch may have changed what is kept.
-            let holds = self.cache.version() == version;
-            self.receive(now, glance, holds, inbound, index, out);
-        }
-        self.glances = glances;
     }
 
     /// Reads a frame, and forwards it by what a glance has found if that `holds`. Inlined with what it calls, so that
