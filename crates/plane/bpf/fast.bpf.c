@@ -77,6 +77,15 @@ static __always_inline int fits(struct path *path, struct seen *seen, void *data
 		return COUNT_HOP_LIMIT;
 	if (seen->length > path->mtu)
 		return COUNT_TOO_BIG;
+	/* For a reader that does not, the kernel would finish a checksum wherever the sender says that it stands, over what was
+	 * judged maybe. The engine looks where that is. */
+	if (path->flags & PATH_REDIRECT) {
+		__u32 ifindex = path->ifindex;
+		struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+
+		if (!port || !*(volatile __u32 *)&port->sums)
+			return COUNT_ODD;
+	}
 	return 0;
 }
 
@@ -177,10 +186,21 @@ static __always_inline int gives_way(struct flow *flow)
 	return its && its->state & said && finish(its);
 }
 
+/* How many packets it stands for. Of what a virtual machine sends the kernel has not counted them. */
+static __always_inline __u32 packets_of(struct __sk_buff *skb, struct seen *seen)
+{
+	__u32 each = skb->gso_size, whole = skb->len - ETH_HLEN;
+
+	if (skb->gso_segs || !each)
+		return skb->gso_segs > 1 ? skb->gso_segs : 1;
+	/* The first has headers and data, each further one adds data. */
+	return whole > seen->length ? 1 + (whole - seen->length + each - 1) / each : 1;
+}
+
 /* A packet whose flow is known. */
 static __always_inline int known(struct __sk_buff *skb, struct flow *flow, struct seen *seen, void *data, void *end)
 {
-	__u32 segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	__u32 segments = packets_of(skb, seen);
 	struct flow answer = *flow;
 	struct made *its = 0;
 	struct path path;
@@ -233,7 +253,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	__be16 seen_port = decision->block ? bpf_htons(decision->block | (port & 0xff)) : seen->src_port;
 	/* What answers has the ports exchanged, as they are seen there. */
 	__be32 reply_numbers = (__be32)seen->dst_port | (__be32)seen_port << 16;
-	__u32 slot = seen->port->slot_and_one - 1, segments = skb->gso_segs > 1 ? skb->gso_segs : 1;
+	__u32 slot = seen->port->slot_and_one - 1, segments = packets_of(skb, seen);
 	struct flow flow = {}, reply = {};
 	__u32 number, place;
 	struct path path;

@@ -128,6 +128,8 @@ struct port {
 	__u32 may_make;     /* flows that may still be made from its packets: the engine gives anew */
 	__u32 may_come;     /* one more than its packets that the engine still takes; 0: as many as there are */
 	__u32 refused;      /* packets that it did not take: the program alone counts */
+	__u32 sums;         /* of a TAP: 1 where whoever reads it takes packets with unfinished checksums */
+	__u32 reserved;
 };
 
 /* The engine's time. */
@@ -167,6 +169,8 @@ struct verdict {
 #define PATH_WRITE_SRC 4
 #define PATH_WRITE_DST 8
 #define PATH_EXITS 16
+/* Out of a port that is no veth: by its own queue, not to the other end. */
+#define PATH_REDIRECT 32
 
 /* What many flows share. */
 struct path {
@@ -193,7 +197,7 @@ enum count {
 	COUNT_NO_FLOW,
 	COUNT_STALE,
 	COUNT_CONTROL, /* SYN, FIN, RST, ICMP errors, neighbour discovery */
-	COUNT_ODD,     /* fragments, options, extension headers, tags, lengths that do not agree */
+	COUNT_ODD,     /* fragments, options, extension headers, tags, lengths that do not agree; to a TAP, unfinished checksums */
 	COUNT_TOO_BIG,
 	COUNT_HOP_LIMIT,
 	COUNT_MAC,

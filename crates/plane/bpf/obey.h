@@ -260,7 +260,7 @@ network:;
 		__builtin_memcpy(data, path->macs_out, 12);
 	seen->counts->of[path->flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED] += segments;
 	seen->counts->of[COUNT_BYTES] += skb->len;
-	return bpf_redirect_peer(path->ifindex, 0);
+	return path->flags & PATH_REDIRECT ? bpf_redirect(path->ifindex, 0) : bpf_redirect_peer(path->ifindex, 0);
 }
 
 #endif

@@ -1,4 +1,4 @@
-//! Ports: the host ends of veth pairs, by the generation of the place that they stand in.
+//! Ports: the host ends of veth pairs and TAPs, by the generation of the place that they stand in.
 //!
 //! The kernel gives an interface's index again once it is free, so nothing that outlives a packet may be keyed by
 //! it: flows hold a [`PortSlot`], whose generation changes with every port that stands there.

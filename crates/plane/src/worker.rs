@@ -178,6 +178,9 @@ impl Core {
             if self.read.elapsed() >= READ_DROPS {
                 self.read = Instant::now();
                 self.read_drops();
+                if let Some(fast) = &self.fast {
+                    fast.look_at_taps();
+                }
             }
             if let Some(fast) = &mut self.fast {
                 fast.refill();

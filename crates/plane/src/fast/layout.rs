@@ -146,6 +146,8 @@ pub(crate) struct Port {
     pub may_make: u32,
     pub may_come: u32,
     pub refused: u32,
+    pub sums: u32,
+    pub reserved: u32,
 }
 
 /// The engine's time.
@@ -183,6 +185,7 @@ pub(crate) const WRITE_MACS: u8 = 2;
 pub(crate) const WRITE_SRC: u8 = 4;
 pub(crate) const WRITE_DST: u8 = 8;
 pub(crate) const EXITS: u8 = 16;
+pub(crate) const REDIRECT: u8 = 32;
 
 pub(crate) const ROLE_NONE: u8 = 0;
 pub(crate) const ROLE_SOURCE: u8 = 1;
@@ -255,7 +258,8 @@ kernel_counters! {
     stale,
     /// The same: SYN, FIN, RST, ICMP errors, neighbour discovery.
     control,
-    /// The same: fragments, options, extension headers, tags, lengths or sums that do not agree.
+    /// The same: fragments, options, extension headers, tags, lengths or sums that do not agree; all that goes to a TAP
+    /// whose reader takes no unfinished checksums.
     odd,
     /// The same, because they are longer than their path takes.
     too_big,

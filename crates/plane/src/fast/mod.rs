@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 use aya::maps::{MapData, MapError, PerCpuArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
 use aya::{EbpfError, EbpfLoader};
-use hashbrown::HashMap as Map;
+use hashbrown::{HashMap as Map, HashSet};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use atoll_fabric::{CellId, Cells, Drop, Packet};
@@ -36,6 +36,7 @@ use crate::drops::KeptDrop;
 use crate::engine::{Allowance, Kernel};
 use crate::port::PortSlot;
 use crate::sys::bpf::{SharedArray, attach_tcx, programs_at};
+use crate::sys::interface;
 use before::Before;
 use drops::Drops;
 use layout::Flow;
@@ -169,6 +170,8 @@ pub(crate) struct Fast {
     /// What programs made that stood at the ports before.
     pub before: Before,
     links: Map<u32, OwnedFd>,
+    /// Ports that are no veth, and so have no other end: TAPs.
+    taps: HashSet<u32>,
     /// Packets that were refused for a port's sake, as they were last read.
     refusals: Map<u32, u32>,
     /// Whether ports may send the engine only so much.
@@ -246,6 +249,7 @@ impl Fast {
             id,
             before: Before::default(),
             links: Map::new(),
+            taps: HashSet::new(),
             refusals: Map::new(),
             limited: false,
             namespace: namespace().map_err(FastError::Share)?,
@@ -278,7 +282,9 @@ impl Fast {
         }
         for number in changes.paths.drain(..) {
             let (path, version) = cache.path(number);
-            let path = path.map(|path| kernels(path, version)).unwrap_or_default();
+            let path = path
+                .map(|path| kernels(path, version, !self.taps.contains(&path.ifindex)))
+                .unwrap_or_default();
             self.paths.set_path(number as usize, &path);
         }
         for key in changes.keys.drain(..) {
@@ -418,10 +424,13 @@ impl Fast {
             // First it is no port any more, then nothing is asked.
             self.ports.set_word(ifindex as usize, 0);
             self.links.remove(&ifindex);
+            self.taps.remove(&ifindex);
             self.refusals.remove(&ifindex);
             return;
         };
-        for (nth, word) in [(1, MADE_A_PORT), (MAY_COME, 0), (REFUSED, 0)] {
+        // Until it is known to be a veth: the engine does more than is needed then, and nothing wrong.
+        self.taps.insert(ifindex);
+        for (nth, word) in [(1, MADE_A_PORT), (MAY_COME, 0), (REFUSED, 0), (SUMS, 0)] {
             self.ports.set_nth_word(ifindex as usize, nth, word);
         }
         self.refusals.remove(&ifindex);
@@ -430,25 +439,35 @@ impl Fast {
             return;
         }
         match self.attach(ifindex) {
-            Ok((link, standing)) => {
-                self.links.insert(ifindex, link);
-                self.before.look(&standing, self.id);
+            Ok(attached) => {
+                self.links.insert(ifindex, attached.link);
+                self.before.look(&attached.standing, self.id);
+                if attached.veth {
+                    self.taps.remove(&ifindex);
+                }
+                self.ports
+                    .set_nth_word(ifindex as usize, SUMS, u32::from(attached.sums));
             }
             // Its packets all go to the engine then.
             Err(_) => self.refused += 1,
         }
     }
 
-    /// Attaches the program in the namespace where the ports stand, wherever the calling thread does. Gives the programs
-    /// that stand there then.
-    fn attach(&self, ifindex: u32) -> io::Result<(OwnedFd, Vec<u32>)> {
+    /// Attaches the program in the namespace where the ports stand, wherever the calling thread does.
+    fn attach(&self, ifindex: u32) -> io::Result<Attached> {
         let here = namespace()?;
         let same = |a: &File, b: &File| io::Result::Ok(a.metadata()?.ino() == b.metadata()?.ino());
         let (program, namespace) = (self.program.as_fd(), self.namespace.as_fd());
         let attach = move || {
             let link = attach_tcx(program, ifindex)?;
-            // Not to know what was there before is to judge it as new.
-            io::Result::Ok((link, programs_at(ifindex).unwrap_or_default()))
+            io::Result::Ok(Attached {
+                link,
+                // Not to know what was there before is to judge it as new.
+                standing: programs_at(ifindex).unwrap_or_default(),
+                // Sending by a port's own queue is right for every kind, handing to the other end quicker.
+                veth: interface::driver(ifindex).is_ok_and(|driver| driver == "veth"),
+                sums: interface::takes_unfinished_sums(ifindex).unwrap_or(false),
+            })
         };
         if same(&here, &self.namespace)? {
             return attach();
@@ -460,6 +479,15 @@ impl Fast {
             });
             there.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
         })
+    }
+
+    /// Looks what the readers of TAPs take by now: a machine says that when it starts, and its next system anew. To be called
+    /// where the ports stand.
+    pub(crate) fn look_at_taps(&self) {
+        for ifindex in &self.taps {
+            let sums = interface::takes_unfinished_sums(*ifindex).unwrap_or(false);
+            self.ports.set_nth_word(*ifindex as usize, SUMS, u32::from(sums));
+        }
     }
 
     fn put(&mut self, key: &Key, found: &Found, cache: &FlowCache) {
@@ -508,6 +536,18 @@ impl Fast {
 /// The words of a port by which its packets are let to the engine, and counted if not.
 const MAY_COME: usize = 2;
 const REFUSED: usize = 3;
+/// The word of a TAP's port that says what its reader takes.
+const SUMS: usize = 4;
+
+/// What there is at an interface where the program was attached.
+struct Attached {
+    link: OwnedFd,
+    /// All programs that stand there.
+    standing: Vec<u32>,
+    veth: bool,
+    /// Whether packets may leave by it with their checksums unfinished.
+    sums: bool,
+}
 
 /// The machine's time as the program reads it, in milliseconds, wrapping.
 fn machine_millis() -> u32 {

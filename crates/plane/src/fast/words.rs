@@ -109,8 +109,8 @@ fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [
     Key::from_words(words, protocol as u8, v6 != 0)
 }
 
-/// A path as the program reads it.
-pub(super) fn kernels(path: &crate::cache::Path, version: u32) -> layout::Path {
+/// A path as the program reads it. `veth` says whether its port is one, with another end to be handed to.
+pub(super) fn kernels(path: &crate::cache::Path, version: u32, veth: bool) -> layout::Path {
     let frame = |dst: atoll_net::Mac, src: atoll_net::Mac| {
         let mut macs = [0; 12];
         macs[..6].copy_from_slice(&dst.0);
@@ -141,7 +141,8 @@ pub(super) fn kernels(path: &crate::cache::Path, version: u32) -> layout::Path {
             | flag(macs_in != Some(macs_out), layout::WRITE_MACS)
             | flag(path.rewrite.src.is_some(), layout::WRITE_SRC)
             | flag(path.rewrite.dst.is_some(), layout::WRITE_DST)
-            | flag(path.exits, layout::EXITS),
+            | flag(path.exits, layout::EXITS)
+            | flag(!veth, layout::REDIRECT),
         role: match path.role {
             PortRole::None => layout::ROLE_NONE,
             PortRole::Source => layout::ROLE_SOURCE,

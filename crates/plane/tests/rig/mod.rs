@@ -6,6 +6,7 @@ pub mod elsewhere;
 pub mod errors;
 pub mod rows;
 pub mod socket;
+pub mod tap;
 pub mod wire;
 
 use std::cell::Cell;
@@ -150,6 +151,8 @@ pub struct Guest {
     pub v6: Ipv6Addr,
     /// Name and index of the port in the fabric's namespace.
     pub port: (String, u32),
+    /// What carries its frames, if its port is a TAP.
+    pub relay: Option<tap::Relay>,
 }
 
 pub struct Rig {
@@ -251,6 +254,31 @@ impl Rig {
             station.path()
         ));
         self.fabric.ip(&format!("link set {name} up"));
+        Self::raise(station);
+        // A queue is attached some time after the carrier is there; until then frames are lost.
+        self.fabric.wait_for_carrier(&name);
+        station.wait_for_carrier("eth0");
+        self.join(name, station, attachment)
+    }
+
+    /// The same behind a TAP.
+    fn tap(&mut self, station: &Namespace, mac: Mac, attachment: Attachment) -> ((String, u32), tap::Relay) {
+        self.ports += 1;
+        let name = format!("port{}", self.ports);
+        let (port, machine) = (tap::Tap::new(&self.fabric, &name), tap::Tap::new(station, "eth0"));
+        port.takes(tap::EVERYTHING);
+        machine.takes(tap::EVERYTHING);
+        self.fabric.ip(&format!("link set {name} mtu 9001"));
+        station.ip(&format!("link set eth0 mtu 9001 address {mac}"));
+        let relay = tap::Relay::new(port, machine);
+        // It has its carrier and its queue from the start.
+        self.fabric.ip(&format!("link set {name} up"));
+        Self::raise(station);
+        (self.join(name, station, attachment), relay)
+    }
+
+    /// Brings the interface of a station up, which says nothing of its own.
+    fn raise(station: &Namespace) {
         station.sysctl("ipv6/conf/eth0/router_solicitations", "0");
         station.sysctl("ipv6/conf/eth0/accept_dad", "0");
         // Nobody is given up for want of an answer within the usual three seconds: a datagram that waits would be lost.
@@ -260,9 +288,10 @@ impl Rig {
             }
         }
         station.ip("link set eth0 up");
-        // A queue is attached some time after the carrier is there; until then frames are lost.
-        self.fabric.wait_for_carrier(&name);
-        station.wait_for_carrier("eth0");
+    }
+
+    /// Tells the plane of a wire whose ends are up.
+    fn join(&mut self, name: String, station: &Namespace, attachment: Attachment) -> (String, u32) {
         // IPv6 addresses count from when the kernel has given the link-local one.
         let link_local = ["-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"];
         station.wait_for(&link_local, " fe80");
@@ -277,8 +306,24 @@ impl Rig {
         self.guest_with(subnet, host, groups, None)
     }
 
+    /// The same as a virtual machine: its port is a TAP.
+    pub fn machine(&mut self, subnet: u8, host: u8, groups: &[u64], public: Option<Ipv4Addr>) -> Guest {
+        self.instance(subnet, host, groups, public, true)
+    }
+
     /// The same, with a public address.
     pub fn guest_with(&mut self, subnet: u8, host: u8, groups: &[u64], public: Option<Ipv4Addr>) -> Guest {
+        self.instance(subnet, host, groups, public, false)
+    }
+
+    fn instance(
+        &mut self,
+        subnet: u8,
+        host: u8,
+        groups: &[u64],
+        public: Option<Ipv4Addr>,
+        machine: bool,
+    ) -> Guest {
         let row = rows::Interface {
             subnet,
             host,
@@ -288,7 +333,13 @@ impl Rig {
         };
         self.apply(&row.delta());
         let namespace = Namespace::new();
-        let port = self.port(&namespace, row.mac(), 9001, Attachment::Eni(row.id()));
+        let attachment = Attachment::Eni(row.id());
+        let (port, relay) = if machine {
+            let (port, relay) = self.tap(&namespace, row.mac(), attachment);
+            (port, Some(relay))
+        } else {
+            (self.port(&namespace, row.mac(), 9001, attachment), None)
+        };
         let guest = Guest {
             namespace,
             eni: row.id(),
@@ -296,6 +347,7 @@ impl Rig {
             v4: row.v4(),
             v6: row.v6(),
             port,
+            relay,
         };
         guest.namespace.ip(&format!("addr add {}/24 dev eth0", guest.v4));
         guest

@@ -20,7 +20,7 @@ use super::*;
 use crate::engine::{Capacity, Emission, Engine, Kernel, Life, Made, Outbox, Seen};
 use crate::port::Attachment;
 use crate::sys::ring::Received;
-use crate::sys::test_run::{Run, own_network, test_run};
+use crate::sys::test_run::{Run, Tap, own_network, test_run};
 use crate::vnet;
 
 /// What the program returns: handed to a port, dropped, left to the engine.
@@ -61,6 +61,11 @@ fn machine(last: u32) -> bool {
     drop(lines);
     assert!(ip.wait().unwrap().success());
     true
+}
+
+/// A TAP with this index in the calling thread's network. It goes with what comes back.
+fn tap(index: u32) -> Tap {
+    Tap::new(index).unwrap()
 }
 
 /// A kernel that makes nothing.
