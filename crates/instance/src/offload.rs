@@ -1,5 +1,6 @@
 //! What a guest may leave to its interface: not the segments of its own tunnels, nor SCTP's. The header that packet
 //! sockets put before a super-segment has no word for them, so the kernel would drop it; the guest's kernel cuts instead.
+//! And how long a super-segment of TCP may be: on the userspace plane most of what one costs is the same for any length.
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -45,6 +46,58 @@ pub(crate) fn refuse_tunnels(interface: &str) -> io::Result<()> {
         }
     }
     ask(&socket, interface, &mut words)
+}
+
+/// Longest super-segment of TCP over IPv4, with its headers, in bytes: what the plane's rings have places for.
+pub(crate) const LONGEST_SEGMENT: u32 = 196_608;
+
+const RTM_NEWLINK: u16 = 16;
+const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+
+/// Lets super-segments of TCP over IPv4 be longer than the 64 KiB that a length in their header can say ("BIG TCP") at an
+/// interface of the calling thread's network namespace. A kernel before 6.3 has no word for that, and leaves it.
+pub(crate) fn allow_long_segments(interface: &str) -> io::Result<()> {
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+    let index = crate::sys::interface_index(interface).ok_or(io::ErrorKind::NotFound)?;
+    // A header of 16 bytes, an `ifinfomsg` of 16 and an attribute of 8.
+    let mut message = Vec::with_capacity(40);
+    message.extend(40u32.to_ne_bytes());
+    message.extend(RTM_NEWLINK.to_ne_bytes());
+    message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+    message.extend([0; 12]);
+    message.extend(index.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(8u16.to_ne_bytes());
+    message.extend(IFLA_GSO_IPV4_MAX_SIZE.to_ne_bytes());
+    message.extend(LONGEST_SEGMENT.to_ne_bytes());
+    // Protocol 0 of this family: NETLINK_ROUTE.
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::send(&socket, &message, SendFlags::empty())?;
+    let mut answer = [0u8; 256];
+    let (_, length) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
+    // A header, and behind it an error as a negative number; 0 where all is well.
+    let word = |at: usize| {
+        answer
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.first_chunk::<4>().copied())
+    };
+    match (word(4), word(16)) {
+        (Some([a, b, ..]), Some(error)) if length >= 20 && u16::from_ne_bytes([a, b]) == NLMSG_ERROR => {
+            match i32::from_ne_bytes(error) {
+                0 => Ok(()),
+                error => Err(io::Error::from_raw_os_error(-error)),
+            }
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// The features' names, in the order of their bits.

@@ -71,6 +71,7 @@ pub(crate) fn create(
         id = port.id,
     );
     ip_batch("-0", &add, false)
+        .and_then(|()| offload::allow_long_segments(&host).trying("allow long segments"))
         .and_then(|()| configure(port, None, guest, fabric))
         .map_err(failed(port))
         .inspect_err(|_| {
@@ -109,6 +110,7 @@ pub(crate) fn configure(
         if before.is_none() {
             offload::refuse_tunnels(&port.guest_name())
                 .trying("have the guest cut its tunnels' segments itself")?;
+            offload::allow_long_segments(&port.guest_name()).trying("allow long segments")?;
         }
         ip_batch("-0", &batches.link, false)?;
         for (family, lines) in [("-4", &batches.v4), ("-6", &batches.v6)] {

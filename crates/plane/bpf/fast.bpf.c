@@ -396,6 +396,9 @@ int port_ingress(struct __sk_buff *skb)
 		if ((void *)(ip + 1) > end)
 			return to_engine(&seen, COUNT_ODD);
 		seen.length = bpf_ntohs(ip->tot_len);
+		/* A super-segment that no length can say has none ("BIG TCP"). */
+		if (!seen.length && skb->gso_size && ip->protocol == IPPROTO_TCP && skb->len > ETH_HLEN + 65535)
+			seen.length = skb->len - ETH_HLEN;
 		if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(0x3fff) ||
 		    seen.length + ETH_HLEN != skb->len || seen.length < sizeof(*ip))
 			return to_engine(&seen, COUNT_ODD);

@@ -20,27 +20,30 @@ use crate::fast::{Fast, FastCapacity, Waiting};
 use crate::live_flows::{Beside, FlowQuery, LiveFlows, Scan};
 use crate::port::Attachment;
 use crate::sys::interface;
-use crate::worker::{Groups, Shared, Sockets, Worker};
+use crate::worker::{Groups, Room, Shared, Sockets, Worker};
 
 /// How to start a plane.
 #[derive(Clone, Copy, Debug)]
 pub struct PlaneConfig {
     /// What it keeps.
     pub capacity: Capacity,
-    /// Frames that may wait to be read, IPv4. Each takes 64 KiB of the kernel's memory, at once.
+    /// Super-segments that may wait to be read, IPv4. Each takes 205 KiB of the kernel's memory, at once.
     pub ipv4_frames: u32,
-    /// The same for IPv6.
+    /// The same for IPv6, of 64 KiB each.
     pub ipv6_frames: u32,
+    /// Frames no longer than 1,800 bytes that may wait in each of the eight lanes of a family, 2 KiB each.
+    pub small_frames: u32,
     /// Whether the kernel forwards what is known by an eBPF program, and how much it keeps.
     pub fast: Option<FastCapacity>,
 }
 
 impl PlaneConfig {
-    /// For a host: 32 MiB of waiting IPv4 and 16 MiB of IPv6 frames.
+    /// For a host: 24 MiB of waiting super-segments of IPv4, 8 MiB of IPv6, and 16 MiB of small frames of each.
     pub const HOST: PlaneConfig = PlaneConfig {
         capacity: Capacity::HOST,
-        ipv4_frames: 510,
-        ipv6_frames: 255,
+        ipv4_frames: 120,
+        ipv6_frames: 120,
+        small_frames: 1024,
         fast: None,
     };
 
@@ -52,7 +55,9 @@ impl PlaneConfig {
 }
 
 /// Fewest frames of a thread's ring, where several threads share what a host has.
-const FEWEST_FRAMES: u32 = 60;
+const FEWEST_FRAMES: u32 = 30;
+/// The same of small ones in a lane.
+const FEWEST_SMALL: u32 = 512;
 
 /// What is known of flows, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,13 +128,16 @@ impl Plane {
             })?;
         }
         let processors = shared.processors();
-        let each = |frames: u32| (frames / processors.len() as u32).max(FEWEST_FRAMES.min(frames));
-        let (ipv4, ipv6) = (each(config.ipv4_frames), each(config.ipv6_frames));
-        let mut groups = Groups::default();
+        let each = |frames: u32, fewest: u32| (frames / processors.len() as u32).max(fewest.min(frames));
+        let room = Room {
+            ipv4: each(config.ipv4_frames, FEWEST_FRAMES),
+            ipv6: each(config.ipv6_frames, FEWEST_FRAMES),
+            small: each(config.small_frames, FEWEST_SMALL),
+        };
+        let mut groups = Groups::new(processors.len());
         let mut workers = Vec::new();
         for processor in &processors {
-            let fanout = (processors.len() > 1).then_some(&mut groups);
-            let sockets = Sockets::open(ipv4, ipv6, fanout)?;
+            let sockets = Sockets::open(&room, &mut groups)?;
             let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
             let wake = eventfd(0, flags).map_err(|error| PlaneError::Socket {
                 what: "open an event descriptor",

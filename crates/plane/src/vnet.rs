@@ -5,7 +5,7 @@
 //! headers: a checksum that were finished anywhere else than in the transport header would overwrite what the
 //! rules have judged.
 
-use atoll_net::packet::{ETHERNET_HEADER, Headers, Transport, TransportChecksum, protocol};
+use atoll_net::packet::{ETHERNET_HEADER, Headers, LONGEST, Transport, TransportChecksum, protocol};
 
 /// Bytes of the header.
 pub(crate) const LENGTH: usize = 10;
@@ -115,6 +115,9 @@ impl Vnet {
         };
         let kind = self.gso_type & !GSO_ECN;
         if kind == 0 {
+            if headers.length() > LONGEST {
+                return Err(Unfit);
+            }
             return Ok(Offloads {
                 checksum,
                 segment_length: None,

@@ -22,7 +22,8 @@ use atoll_model::Timestamp;
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::fast::{Changes, Fast, Waiting};
-use crate::sys::ring::{BATCH, EtherType, Fanout, Ring};
+use crate::sys::lanes::{Group, Lanes};
+use crate::sys::ring::{BATCH, EtherType, Place};
 use crate::sys::sender::{Outgoing, Sender};
 
 /// What the threads share.
@@ -194,42 +195,47 @@ impl Core {
 /// Most threads: more processors share them.
 const MOST_THREADS: usize = 8;
 
-/// The sockets: one a protocol for all ports together, so that a port costs nothing here.
+/// The sockets: some a protocol for all ports together, so that a port costs nothing here.
 pub(crate) struct Sockets {
-    ipv4: Ring,
-    ipv6: Ring,
-    arp: Ring,
+    ipv4: Lanes,
+    ipv6: Lanes,
     sender: Sender,
+    arp: Lanes,
 }
 
+/// Places for frames that wait, in each of a thread's rings.
+pub(crate) struct Room {
+    /// IPv4's super-segments.
+    pub ipv4: u32,
+    /// IPv6's.
+    pub ipv6: u32,
+    /// Small frames, in each lane.
+    pub small: u32,
+}
+
+/// Places for ARP in each lane.
+const ARP_FRAMES: u32 = 128;
+
 impl Sockets {
-    /// Opens them in the calling thread's network namespace.
-    /// With `fanout` they share what comes in with others of the same groups.
-    pub(crate) fn open(
-        ipv4_frames: u32,
-        ipv6_frames: u32,
-        fanout: Option<&mut Groups>,
-    ) -> Result<Sockets, PlaneError> {
-        let receive = |source: io::Error| PlaneError::Socket {
-            what: "open a packet socket with its ring",
-            source,
+    /// Opens them in the calling thread's network namespace. They share what comes in with others of the same groups.
+    pub(crate) fn open(room: &Room, groups: &mut Groups) -> Result<Sockets, PlaneError> {
+        let open = |kind, large, small, group| {
+            Lanes::open(kind, large, small, group).map_err(|source| PlaneError::Socket {
+                what: "open a packet socket with its ring",
+                source,
+            })
         };
-        let ipv4 = Ring::open(EtherType::Ipv4, ipv4_frames).map_err(receive)?;
-        let ipv6 = Ring::open(EtherType::Ipv6, ipv6_frames).map_err(receive)?;
-        let arp = Ring::open(EtherType::Arp, 512).map_err(receive)?;
-        if let Some(groups) = fanout {
-            for (ring, group) in [
-                (&ipv4, &mut groups.ipv4),
-                (&ipv6, &mut groups.ipv6),
-                (&arp, &mut groups.arp),
-            ] {
-                group.join(ring).map_err(receive)?;
-            }
-        }
+        let (ipv4, ipv6) = ((Place::Huge, room.ipv4), (Place::Large, room.ipv6));
         Ok(Sockets {
-            ipv4,
-            ipv6,
-            arp,
+            ipv4: open(EtherType::Ipv4, ipv4, room.small, &mut groups.ipv4)?,
+            ipv6: open(EtherType::Ipv6, ipv6, room.small, &mut groups.ipv6)?,
+            // Frames of ARP are small; what is longer is none.
+            arp: open(
+                EtherType::Arp,
+                (Place::Small, ARP_FRAMES),
+                ARP_FRAMES,
+                &mut groups.arp,
+            )?,
             sender: Sender::open().map_err(|source| PlaneError::Socket {
                 what: "open a packet socket for sending",
                 source,
@@ -239,11 +245,21 @@ impl Sockets {
 }
 
 /// The groups of sockets that share what comes in.
-#[derive(Default)]
 pub(crate) struct Groups {
-    ipv4: Fanout,
-    ipv6: Fanout,
-    arp: Fanout,
+    ipv4: Group,
+    ipv6: Group,
+    arp: Group,
+}
+
+impl Groups {
+    /// Of so many threads' sockets.
+    pub(crate) fn new(threads: usize) -> Groups {
+        Groups {
+            ipv4: Group::new(threads),
+            ipv6: Group::new(threads),
+            arp: Group::new(threads),
+        }
+    }
 }
 
 /// Unix time that never goes back: the system's at the start, and the monotonic clock from there.
@@ -423,15 +439,13 @@ impl Worker {
 
     fn wait(&mut self, most: Timespec) {
         let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
-        let mut descriptors = [
-            PollFd::new(ipv4, PollFlags::IN),
-            PollFd::new(ipv6, PollFlags::IN),
-            PollFd::new(arp, PollFlags::IN),
-            PollFd::new(&*self.wake, PollFlags::IN),
-        ];
+        let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        for lanes in [ipv4, ipv6, arp] {
+            descriptors.extend(lanes.rings().iter().map(|ring| PollFd::new(ring, PollFlags::IN)));
+        }
         // An interrupted wait is a short one.
         let _ = poll(&mut descriptors, Some(&most));
-        let woken = !descriptors[3].revents().is_empty();
+        let woken = descriptors.first().is_some_and(|wake| !wake.revents().is_empty());
         if woken {
             let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
         }

@@ -37,6 +37,10 @@ pub mod tcp_flags {
     pub const ACK: u8 = 0x10;
 }
 
+/// Longest IPv4 packet whose header says its length, in bytes. What is longer is a super-segment, which never travels
+/// on a wire as it is.
+pub const LONGEST: usize = 65_535;
+
 /// Most IPv6 extension headers that are followed; real packets have at most three.
 const MAX_EXTENSION_HEADERS: usize = 8;
 
@@ -192,7 +196,11 @@ pub fn parse(frame: &[u8]) -> Result<Frame, Malformed> {
 fn ipv4(frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Headers, Malformed> {
     let header = bytes_at::<20>(frame, ETHERNET_HEADER).ok_or(Malformed::Truncated)?;
     let header_len = usize::from(header[0] & 0x0f) * 4;
-    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let mut total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    // A super-segment of TCP that no length can say has none ("BIG TCP"); no other frame is as long.
+    if total == 0 && frame.len() > ETHERNET_HEADER + LONGEST && header[9] == protocol::TCP {
+        total = frame.len() - ETHERNET_HEADER;
+    }
     if header[0] >> 4 != 4 || header_len < 20 || total < header_len {
         return Err(Malformed::IpHeader);
     }
@@ -218,7 +226,7 @@ fn ipv4(frame: &[u8], src_mac: Mac, dst_mac: Mac) -> Result<Headers, Malformed> 
         more,
     });
     // What the pieces make has one header in front, whose length counts too.
-    if usize::from(offset) + total > 65_535 {
+    if fragment.is_some() && usize::from(offset) + total > LONGEST {
         return Err(Malformed::Fragment);
     }
     let protocol = header[9];

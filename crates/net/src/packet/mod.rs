@@ -21,7 +21,7 @@ pub use answer::{IcmpError, icmp_error, tcp_reset};
 pub use checksum::{Change, Sum, TransportChecksum};
 pub use fragment::{FragmentError, fragment};
 pub use frame::{
-    ETHERNET_HEADER, Fragment, Frame, Headers, Malformed, Transport, is_icmp_error, parse, protocol,
+    ETHERNET_HEADER, Fragment, Frame, Headers, LONGEST, Malformed, Transport, is_icmp_error, parse, protocol,
     tcp_flags,
 };
 pub use quote::{Quote, quote};

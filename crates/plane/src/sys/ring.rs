@@ -2,7 +2,7 @@
 //!
 //! A ring rather than a socket queue: the queue's length is bounded by `net.core.rmem_max`, which an ordinary
 //! user cannot exceed (three 64 KB super-segments by default), and a frame in the ring can be rewritten and sent
-//! on from where it lies.
+//! on from where it lies. Rings stand side by side: see [`Lanes`](super::lanes::Lanes).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -20,11 +20,21 @@ pub(crate) enum EtherType {
     Ipv6 = 0x86dd,
 }
 
-/// A frame's place holds a whole super-segment (65,535 bytes behind 14 of Ethernet), the ring's own header and
-/// the vnet header.
-const LARGE_FRAME: u32 = 65_536 + 256;
-/// ARP needs less.
-const SMALL_FRAME: u32 = 2048;
+/// The sizes that a frame's place may have. The ring's own header and the vnet header take some 100 bytes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Place {
+    /// Anything that fits Ethernet's usual MTU, at most [`SMALL`] bytes.
+    Small = 2048,
+    /// A super-segment of 64 KiB: the longest that IPv6 makes here.
+    Large = 65_536 + 256,
+    /// A super-segment of 192 KiB, as IPv4 makes it where a port allows it ("BIG TCP"): five to a block.
+    Huge = 209_712,
+}
+
+/// Longest IP packet that a small place holds, in bytes.
+pub(crate) const SMALL: u32 = 1800;
+
 /// Frames lie in blocks of contiguous memory and never across two.
 const BLOCK: u32 = 1 << 20;
 /// Most frames of one batch.
@@ -71,9 +81,9 @@ impl Drop for Memory {
 }
 
 impl Ring {
-    /// Opens a ring of at least `frames` frames that receives one EtherType at every interface of the thread's
+    /// Opens a ring of at least `frames` places that receives one EtherType at every interface of the thread's
     /// network namespace, but not what is sent there. Needs `CAP_NET_RAW` over the namespace.
-    pub(crate) fn open(kind: EtherType, frames: u32) -> io::Result<Ring> {
+    pub(crate) fn open(kind: EtherType, place: Place, frames: u32) -> io::Result<Ring> {
         // Protocol 0: nothing arrives before the ring stands and `bind` names the EtherType.
         // SAFETY: a plain system call; the descriptor it returns is owned by nobody else.
         let fd = unsafe {
@@ -91,11 +101,7 @@ impl Ring {
         )?;
         set_option(&fd, libc::PACKET_VNET_HDR, &1)?;
         set_option(&fd, libc::PACKET_IGNORE_OUTGOING, &1)?;
-        let frame_size = if kind == EtherType::Arp {
-            SMALL_FRAME
-        } else {
-            LARGE_FRAME
-        };
+        let frame_size = place as u32;
         let frames_per_block = BLOCK / frame_size;
         let blocks = frames.div_ceil(frames_per_block).max(1);
         let request = libc::tpacket_req {
@@ -149,59 +155,78 @@ impl Ring {
         Ok(())
     }
 
-    /// Takes up to [`BATCH`] frames and gives them to `process`, then gives their places back to the kernel.
-    /// Returns how many there were; 0 when the ring is empty.
-    pub(crate) fn receive(&mut self, process: impl FnOnce(&mut [Received<'_>])) -> usize {
-        let mut batch: Vec<Received<'_>> = Vec::with_capacity(BATCH);
-        let mut taken = 0;
-        while taken < BATCH.min(self.frames) {
-            let frame = self.frame_at((self.next + taken) % self.frames);
-            // SAFETY: `frame` points to `frame_size` bytes inside the mapping, aligned to 16. The status word is
-            // shared with the kernel and only ever accessed atomically; with TP_STATUS_USER in it, the rest of
-            // the frame's place belongs to us until we write TP_STATUS_KERNEL. The places of one batch do not
-            // overlap, and `self` stays borrowed while the slices live.
-            let status = self.status(frame);
-            if status & libc::TP_STATUS_USER == 0 {
-                break;
+    /// How many frames lie there to be taken, counted up to `most`.
+    pub(crate) fn ready(&self, most: usize) -> usize {
+        (0..most.min(self.frames))
+            .take_while(|n| self.is_ready_at(*n))
+            .count()
+    }
+
+    /// When the frame came in that lies `n` behind the next one, which [`Ring::ready`] has counted: nanoseconds of the
+    /// kernel's clock.
+    pub(crate) fn came_in(&self, n: usize) -> u64 {
+        let frame = self.frame_at((self.next + n) % self.frames);
+        // SAFETY: the place holds the ring's header, and is ours until it is given back.
+        let header = unsafe { frame.cast::<libc::tpacket2_hdr>().read() };
+        u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec)
+    }
+
+    /// The next `count` frames, of those that [`Ring::ready`] has counted. They stay ours until [`Ring::give_back`].
+    pub(crate) fn frames(&mut self, count: usize) -> impl Iterator<Item = Received<'_>> {
+        // Shared from here on: each place is handed out once, and `self` stays borrowed while the slices live.
+        let ring = &*self;
+        (0..count.min(ring.frames)).map(|n| ring.frame((ring.next + n) % ring.frames))
+    }
+
+    /// What lies in a place. To be called once for each while the value lives.
+    fn frame(&self, n: usize) -> Received<'_> {
+        let frame = self.frame_at(n);
+        let status = self.status(frame);
+        // SAFETY: `frame` points to `frame_size` bytes inside the mapping, aligned to 16. With TP_STATUS_USER in the
+        // status word, the rest of the place belongs to us until we write TP_STATUS_KERNEL. Places do not overlap.
+        unsafe {
+            let header = frame.cast::<libc::tpacket2_hdr>().read();
+            let address = frame
+                .add(libc::TPACKET_ALIGN(size_of::<libc::tpacket2_hdr>()))
+                .cast::<libc::sockaddr_ll>()
+                .read();
+            let start = usize::from(header.tp_mac).saturating_sub(vnet::LENGTH);
+            let length = header.tp_snaplen as usize + vnet::LENGTH;
+            let fits = start + length <= self.frame_size;
+            let length = if fits { length } else { 0 };
+            Received {
+                ifindex: address.sll_ifindex as u32,
+                tagged: status & libc::TP_STATUS_VLAN_VALID != 0,
+                truncated: !fits || header.tp_snaplen < header.tp_len,
+                data: std::slice::from_raw_parts_mut(frame.add(start).as_ptr(), length),
             }
-            let received = unsafe {
-                let header = frame.cast::<libc::tpacket2_hdr>().read();
-                let address = frame
-                    .add(libc::TPACKET_ALIGN(size_of::<libc::tpacket2_hdr>()))
-                    .cast::<libc::sockaddr_ll>()
-                    .read();
-                let start = usize::from(header.tp_mac).saturating_sub(vnet::LENGTH);
-                let length = header.tp_snaplen as usize + vnet::LENGTH;
-                let fits = start + length <= self.frame_size;
-                let length = if fits { length } else { 0 };
-                Received {
-                    ifindex: address.sll_ifindex as u32,
-                    tagged: status & libc::TP_STATUS_VLAN_VALID != 0,
-                    truncated: !fits || header.tp_snaplen < header.tp_len,
-                    data: std::slice::from_raw_parts_mut(frame.add(start).as_ptr(), length),
-                }
-            };
-            batch.push(received);
-            taken += 1;
         }
-        if taken > 0 {
-            process(&mut batch);
-        }
-        drop(batch);
-        for n in 0..taken {
+    }
+
+    /// Gives the next `count` places back to the kernel.
+    pub(crate) fn give_back(&mut self, count: usize) {
+        for n in 0..count {
             let frame = self.frame_at((self.next + n) % self.frames);
-            // SAFETY: as above; the slices into these places are gone.
+            // SAFETY: the status word of a place; nothing borrows from the place any more.
             unsafe {
                 AtomicU32::from_ptr(frame.as_ptr().cast()).store(libc::TP_STATUS_KERNEL, Ordering::Release);
             }
         }
-        self.next = (self.next + taken) % self.frames;
-        taken
+        self.next = (self.next + count) % self.frames;
     }
 
     /// Whether a frame lies there to be taken.
     pub(crate) fn is_ready(&self) -> bool {
-        self.status(self.frame_at(self.next)) & libc::TP_STATUS_USER != 0
+        self.is_ready_at(0)
+    }
+
+    /// Whether more than half of its places are taken.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.is_ready_at(self.frames / 2)
+    }
+
+    fn is_ready_at(&self, n: usize) -> bool {
+        self.status(self.frame_at((self.next + n) % self.frames)) & libc::TP_STATUS_USER != 0
     }
 
     /// Whose a frame's place is, and what is with the frame.
@@ -239,52 +264,6 @@ impl Ring {
     }
 }
 
-/// A group of sockets that share what comes in: each gets what was sent on its processor, counted in the order in which
-/// they joined.
-#[derive(Default)]
-pub(crate) struct Fanout {
-    /// Given by the kernel to the first that joins.
-    group: Option<u16>,
-}
-
-/// `PACKET_FANOUT_CPU`, and the wish for a group that nobody has.
-const FANOUT_CPU: u32 = 2;
-const FANOUT_UNIQUE: u32 = 0x2000;
-
-impl Fanout {
-    /// Adds a socket.
-    pub(crate) fn join(&mut self, ring: &Ring) -> io::Result<()> {
-        let (group, flags) = match self.group {
-            Some(group) => (u32::from(group), 0),
-            None => (0, FANOUT_UNIQUE),
-        };
-        set_option(
-            &ring.fd,
-            libc::PACKET_FANOUT,
-            &(group | (FANOUT_CPU | flags) << 16),
-        )?;
-        if self.group.is_none() {
-            let mut joined = 0u32;
-            let mut length = size_of::<u32>() as libc::socklen_t;
-            // SAFETY: the kernel writes at most `length` bytes into `joined`.
-            let failed = unsafe {
-                libc::getsockopt(
-                    ring.fd.as_raw_fd(),
-                    libc::SOL_PACKET,
-                    libc::PACKET_FANOUT,
-                    (&raw mut joined).cast(),
-                    &raw mut length,
-                )
-            };
-            if failed != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            self.group = Some(joined as u16);
-        }
-        Ok(())
-    }
-}
-
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -292,11 +271,11 @@ impl AsFd for Ring {
 }
 
 /// Sets an option of a packet socket.
-pub(super) fn set_option<T>(fd: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set_option<T>(fd: &impl AsFd, option: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes of `value`, which outlives the call.
     let failed = unsafe {
         libc::setsockopt(
-            fd.as_raw_fd(),
+            fd.as_fd().as_raw_fd(),
             libc::SOL_PACKET,
             option,
             std::ptr::from_ref(value).cast(),

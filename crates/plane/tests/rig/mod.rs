@@ -179,8 +179,9 @@ impl Rig {
     pub fn new(capacity: Capacity) -> Rig {
         Rig::with_config(PlaneConfig {
             capacity,
-            ipv4_frames: 120,
+            ipv4_frames: 40,
             ipv6_frames: 60,
+            small_frames: 512,
             fast: None,
         })
     }

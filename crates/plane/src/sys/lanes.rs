@@ -1,0 +1,217 @@
+//! Rings side by side, over which the kernel spreads what comes in of one EtherType: by the processor that sent it, by
+//! its length, and by the port that it came from.
+//!
+//! By length, since places are of one size in a ring: a super-segment takes a hundred times what an acknowledgement
+//! does. By port, so that one that floods fills its own lane and no other. While lanes are not crowded their frames
+//! are taken in the order in which they came in, as from a single ring; one that is half full waits for its turns.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::ring::{BATCH, EtherType, Place, Received, Ring, SMALL, set_option};
+
+/// Lanes for small frames, a power of two: a port has one of them.
+pub(crate) const PORTS: usize = 8;
+/// Most frames of a batch that a crowded lane gets while others wait.
+const TURN: usize = BATCH / 8;
+
+/// What a thread receives of one EtherType.
+pub(crate) struct Lanes {
+    /// Large frames first, then the small ones by port.
+    rings: Vec<Ring>,
+}
+
+impl Lanes {
+    /// Opens lanes in the calling thread's network namespace: `large` places for super-segments of a size, and `small`
+    /// ones in each of the others. `group` is shared by all threads' lanes of the EtherType.
+    pub(crate) fn open(
+        kind: EtherType,
+        (place, large): (Place, u32),
+        small: u32,
+        group: &mut Group,
+    ) -> io::Result<Lanes> {
+        let mut rings = vec![Ring::open(kind, place, large)?];
+        for _ in 0..PORTS {
+            rings.push(Ring::open(kind, Place::Small, small)?);
+        }
+        for ring in &rings {
+            group.join(ring)?;
+        }
+        Ok(Lanes { rings })
+    }
+
+    /// Takes up to [`BATCH`] frames and gives them to `process`, then gives their places back to the kernel.
+    /// Returns how many there were; 0 when all lanes are empty.
+    pub(crate) fn receive(&mut self, process: impl FnOnce(&mut [Received<'_>])) -> usize {
+        let counts = self.choose();
+        let mut batch: Vec<(u64, Received<'_>)> = Vec::with_capacity(BATCH);
+        for (ring, count) in self.rings.iter_mut().zip(counts) {
+            let mut times = [0; BATCH];
+            for (n, time) in times.iter_mut().enumerate().take(count) {
+                *time = ring.came_in(n);
+            }
+            batch.extend(times.into_iter().zip(ring.frames(count)));
+        }
+        batch.sort_by_key(|(time, _)| *time);
+        let mut frames: Vec<Received<'_>> = batch.into_iter().map(|(_, frame)| frame).collect();
+        let taken = frames.len();
+        if taken > 0 {
+            process(&mut frames);
+        }
+        drop(frames);
+        for (ring, count) in self.rings.iter_mut().zip(counts) {
+            ring.give_back(count);
+        }
+        taken
+    }
+
+    /// How many frames of each lane are next.
+    fn choose(&self) -> [usize; PORTS + 1] {
+        let mut counts = [0; PORTS + 1];
+        let mut ready = [0; PORTS + 1];
+        let mut last = 0;
+        for (ready, ring) in ready.iter_mut().zip(&self.rings) {
+            *ready = ring.ready(BATCH);
+            if *ready > 0 {
+                last = last.max(ring.came_in(*ready - 1));
+            }
+        }
+        let busy = ready.iter().filter(|ready| **ready > 0).count();
+        if busy == 0 {
+            return counts;
+        }
+        // What one processor sent into two lanes is in order once every lane was looked at after the later frame was
+        // seen, and nothing is taken that came in after that.
+        let mut times = [[0; BATCH]; PORTS + 1];
+        let mut left = BATCH;
+        for (lane, ring) in self.rings.iter().enumerate() {
+            let again = ring.ready(BATCH);
+            let mut of_it = (0..again)
+                .map(|n| ring.came_in(n))
+                .take_while(|time| *time <= last);
+            let slots = times[lane].iter_mut();
+            ready[lane] = slots.zip(&mut of_it).map(|(slot, time)| *slot = time).count();
+            if busy > 1 && ring.is_half_full() {
+                // Out of order, but for a turn.
+                counts[lane] = ready[lane].min(TURN);
+                left -= counts[lane];
+                ready[lane] = counts[lane];
+            }
+        }
+        while left > 0 {
+            let heads = (0..=PORTS).filter(|lane| counts[*lane] < ready[*lane]);
+            let Some(next) = heads.min_by_key(|lane| times[*lane][counts[*lane]]) else {
+                break;
+            };
+            counts[next] += 1;
+            left -= 1;
+        }
+        counts
+    }
+
+    /// Whether a frame lies there to be taken.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.rings.iter().any(Ring::is_ready)
+    }
+
+    /// Its rings, to be waited for.
+    pub(crate) fn rings(&self) -> &[Ring] {
+        &self.rings
+    }
+
+    /// Frames that found no free place since the last call.
+    pub(crate) fn lost(&self) -> u32 {
+        self.rings.iter().map(Ring::lost).sum()
+    }
+}
+
+/// A group of sockets that share what comes in of one EtherType: lanes of as many threads as it was made for, each of
+/// which gets what was sent on its processor.
+pub(crate) struct Group {
+    threads: u32,
+    /// Given by the kernel to the first that joins.
+    number: Option<u16>,
+}
+
+/// `PACKET_FANOUT_CBPF`, and the wish for a group that nobody has.
+const FANOUT_PROGRAM: u32 = 6;
+const FANOUT_UNIQUE: u32 = 0x2000;
+
+/// Where a classic program finds what is not in the packet (`SKF_AD_OFF` and what is added to it).
+const BESIDE: u32 = -0x1000i32 as u32;
+const INTERFACE: u32 = BESIDE + 8;
+const PROCESSOR: u32 = BESIDE + 36;
+
+impl Group {
+    pub(crate) fn new(threads: usize) -> Group {
+        Group {
+            threads: threads.max(1) as u32,
+            number: None,
+        }
+    }
+
+    /// Adds a socket. The first one brings the program that chooses among them.
+    fn join(&mut self, ring: &Ring) -> io::Result<()> {
+        let (group, flags) = match self.number {
+            Some(group) => (u32::from(group), 0),
+            None => (0, FANOUT_UNIQUE),
+        };
+        let request = group | (FANOUT_PROGRAM | flags) << 16;
+        set_option(ring, libc::PACKET_FANOUT, &request)?;
+        if self.number.is_none() {
+            let mut joined = 0u32;
+            let mut length = size_of::<u32>() as libc::socklen_t;
+            // SAFETY: the kernel writes at most `length` bytes into `joined`.
+            let failed = unsafe {
+                libc::getsockopt(
+                    ring.as_fd().as_raw_fd(),
+                    libc::SOL_PACKET,
+                    libc::PACKET_FANOUT,
+                    (&raw mut joined).cast(),
+                    &raw mut length,
+                )
+            };
+            if failed != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            self.number = Some(joined as u16);
+            let mut program = self.program();
+            let filter = libc::sock_fprog {
+                len: program.len() as u16,
+                filter: program.as_mut_ptr(),
+            };
+            set_option(ring, libc::PACKET_FANOUT_DATA, &filter)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the socket that gets a packet: those of a thread follow each other.
+    fn program(&self) -> Vec<libc::sock_filter> {
+        let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        };
+        use libc::{
+            BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_IMM, BPF_JA, BPF_JGT, BPF_JMP, BPF_K, BPF_LD,
+            BPF_LEN, BPF_MISC, BPF_MOD, BPF_MUL, BPF_RET, BPF_TAX, BPF_W, BPF_X,
+        };
+        vec![
+            // The IP packet's length: there is no Ethernet header where the program looks.
+            step(BPF_LD | BPF_W | BPF_LEN, 0, 0, 0),
+            step(BPF_JMP | BPF_JGT | BPF_K, 0, 2, SMALL),
+            step(BPF_LD | BPF_IMM, 0, 0, 0),
+            step(BPF_JMP | BPF_JA, 0, 0, 3),
+            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, INTERFACE),
+            step(BPF_ALU | BPF_AND | BPF_K, 0, 0, PORTS as u32 - 1),
+            step(BPF_ALU | BPF_ADD | BPF_K, 0, 0, 1),
+            step(BPF_MISC | BPF_TAX, 0, 0, 0),
+            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, PROCESSOR),
+            step(BPF_ALU | BPF_MOD | BPF_K, 0, 0, self.threads),
+            step(BPF_ALU | BPF_MUL | BPF_K, 0, 0, PORTS as u32 + 1),
+            step(BPF_ALU | BPF_ADD | BPF_X, 0, 0, 0),
+            step(BPF_RET | BPF_A, 0, 0, 0),
+        ]
+    }
+}
