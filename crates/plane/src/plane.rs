@@ -57,7 +57,7 @@ impl PlaneConfig {
 /// Fewest frames of a thread's ring, where several threads share what a host has.
 const FEWEST_FRAMES: u32 = 30;
 /// The same of small ones in a lane.
-const FEWEST_SMALL: u32 = 512;
+const FEWEST_SMALL: u32 = 128;
 
 /// What is known of flows, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -309,11 +309,12 @@ pub(crate) struct Worker {
 }
 
 /// What a thread keeps from one batch to the next.
-#[derive(Default)]
 struct Batch {
     outbox: Outbox,
     waiting: Waiting,
     refused: u64,
+    /// When the kernel was last asked what it lost.
+    asked: Instant,
     /// Whether a batch was walked while another one waited.
     crowded: bool,
 }
@@ -338,7 +339,13 @@ impl Worker {
         }
         // However it ends, the plane ends with it rather than with a part of its packets lost.
         let _ends = Ends(Arc::clone(&self.shared));
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            outbox: Outbox::default(),
+            waiting: Waiting::default(),
+            refused: 0,
+            asked: Instant::now(),
+            crowded: false,
+        };
         while !self.shared.stopping.load(Ordering::Acquire) {
             let received = self.receive(&mut batch);
             if received > 0 {
@@ -350,10 +357,13 @@ impl Worker {
                 core.sweep();
                 core.follow(&mut batch.waiting);
                 core.settle(&mut batch.waiting, true);
-                let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
-                for ring in [ipv4, ipv6, arp] {
-                    // The kernel counts what it lost until it is asked.
-                    core.engine.counters.overrun += u64::from(ring.lost());
+                if batch.asked.elapsed() >= READ_DROPS {
+                    batch.asked = Instant::now();
+                    let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
+                    for lanes in [ipv4, ipv6, arp] {
+                        // The kernel counts what it lost until it is asked, a system call for each of the rings.
+                        core.engine.counters.overrun += u64::from(lanes.lost());
+                    }
                 }
                 if core.engine.has_fresh() || core.engine.allowance(0).is_some() {
                     BUSY
@@ -382,6 +392,7 @@ impl Worker {
                 waiting,
                 refused,
                 crowded,
+                ..
             },
         ) = (&self.shared, batch);
         let mut received = 0;

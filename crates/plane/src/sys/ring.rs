@@ -35,8 +35,16 @@ pub(crate) enum Place {
 /// Longest IP packet that a small place holds, in bytes.
 pub(crate) const SMALL: u32 = 1800;
 
-/// Frames lie in blocks of contiguous memory and never across two.
-const BLOCK: u32 = 1 << 20;
+impl Place {
+    /// Frames lie in blocks of contiguous memory of so many bytes, and never across two.
+    fn block(self) -> u32 {
+        match self {
+            Place::Small => 1 << 17,
+            Place::Large | Place::Huge => 1 << 20,
+        }
+    }
+}
+
 /// Most frames of one batch.
 pub(crate) const BATCH: usize = 32;
 
@@ -57,6 +65,7 @@ pub(crate) struct Ring {
     fd: OwnedFd,
     memory: Memory,
     frame_size: usize,
+    block: usize,
     frames_per_block: usize,
     frames: usize,
     /// The next frame that the kernel will fill.
@@ -102,16 +111,17 @@ impl Ring {
         set_option(&fd, libc::PACKET_VNET_HDR, &1)?;
         set_option(&fd, libc::PACKET_IGNORE_OUTGOING, &1)?;
         let frame_size = place as u32;
-        let frames_per_block = BLOCK / frame_size;
+        let block = place.block();
+        let frames_per_block = block / frame_size;
         let blocks = frames.div_ceil(frames_per_block).max(1);
         let request = libc::tpacket_req {
-            tp_block_size: BLOCK,
+            tp_block_size: block,
             tp_block_nr: blocks,
             tp_frame_size: frame_size,
             tp_frame_nr: blocks * frames_per_block,
         };
         set_option(&fd, libc::PACKET_RX_RING, &request)?;
-        let length = BLOCK as usize * blocks as usize;
+        let length = block as usize * blocks as usize;
         // SAFETY: a new shared mapping of the ring that was just set up, of its exact length.
         let start = unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
@@ -132,6 +142,7 @@ impl Ring {
         let ring = Ring {
             memory: Memory { start, length },
             frame_size: frame_size as usize,
+            block: block as usize,
             frames_per_block: frames_per_block as usize,
             frames: blocks as usize * frames_per_block as usize,
             next: 0,
@@ -237,7 +248,7 @@ impl Ring {
 
     /// The place of a frame; `n` is below `frames`.
     fn frame_at(&self, n: usize) -> NonNull<u8> {
-        let offset = n / self.frames_per_block * BLOCK as usize + n % self.frames_per_block * self.frame_size;
+        let offset = n / self.frames_per_block * self.block + n % self.frames_per_block * self.frame_size;
         debug_assert!(offset + self.frame_size <= self.memory.length);
         // SAFETY: `n` is below `frames`, so the offset lies inside the mapping.
         unsafe { self.memory.start.add(offset) }
