@@ -3,6 +3,7 @@
 import sys
 
 from measures import figure as figure_of
+from wanted import beside
 
 
 class Colour:
@@ -63,7 +64,7 @@ def wanted(results, stream=sys.stdout):
         mark = colour("32", "met   ") if met else colour("31", "missed")
         sign = "≥" if want.least else "≤"
         about = figure_of(want.measure, want.figure).about
-        other = f"of {want.against}" if want.against else ""
+        other = f"of {beside(path, want.against)}" if want.against else ""
         spread = f"{least:.2f} to {most:.2f}"
         print(f"    {mark}  {median:5.2f} {spread:>14}  {sign} {want.ratio:5.3f} {other:<16} {about}", file=stream)
     print(f"  {len(verdicts) - missed} of {len(verdicts)} met", file=stream)

@@ -3,7 +3,7 @@
 import statistics
 
 from measures import MEASURES
-from wanted import wants
+from wanted import beside, wants
 
 
 class Results:
@@ -34,7 +34,7 @@ class Results:
         """
         if against is None:
             return self.summary(path, measure, key)
-        ours, theirs = self.values(path, measure, key), self.values(against, measure, key)
+        ours, theirs = self.values(path, measure, key), self.values(beside(path, against), measure, key)
         ratios = [ours[run] / theirs[run] for run in ours if theirs.get(run)]
         return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
 

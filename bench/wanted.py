@@ -51,6 +51,11 @@ LOSSLESS = Want("udp-paced", "lost_part", None, 0.0)
 SHARE = 0.05
 
 
+def beside(path, peer):
+    """The peer that a path is held against: of its own family where there is one."""
+    return f"{peer}6" if path.endswith("6") and peer in ("veth", "router") else peer
+
+
 def wants(path):
     """What is wanted of a path, by its name."""
     plane, _, way = path.partition("-")
@@ -60,6 +65,8 @@ def wants(path):
     yield LOSSLESS
     if way in ("same", "routed"):
         yield from table
+    elif way == "routed6":
+        yield from (want for want in table if want.against != "tcx")
     elif way in ("nat", "internet") and plane == "ebpf":
         for want in table:
             share = 1 - SHARE if want.least else 1 + SHARE

@@ -86,7 +86,8 @@ class Daemon:
         self.atoll("up", str(path), "--stack", "bench")
         for region in json.loads(self.atoll("status", "--json"))["regions"]:
             for instance in region["instances"]:
-                self.addresses[instance["name"]] = instance["addresses"][0]
+                # IPv4 first.
+                self.addresses[instance["name"]] = instance["addresses"]
 
     def atoll(self, *words):
         return command([self.binary, *words], env=self.environment)
@@ -130,13 +131,14 @@ class AtollPath:
     def __init__(self, daemon, name, about, client, server, more_flows=0):
         self.name, self.about, self.more_flows = name, about, more_flows
         self.client, self.server = daemon.space(client), daemon.space(server)
-        self.address = daemon.addresses.get(server, INTERNET)
+        self.address = daemon.addresses.get(server, [INTERNET])[1 if name.endswith("6") else 0]
 
 
 # (name, what it is, client, server, flows that are there beside those measured)
 WAYS = [
     ("same", "same subnet", "client", "neighbour", 0),
     ("routed", "routed between subnets", "client", "server", 0),
+    ("routed6", "routed between subnets, IPv6", "client", "server", 0),
     ("nat", "through a NAT gateway", "private", "internet", 0),
     ("internet", "through the internet gateway", "public", "internet", 0),
     ("light", "routed, a tenth of the rules and routes", "light-client", "light-server", 0),

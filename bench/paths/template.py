@@ -1,7 +1,7 @@
 """The template that Atoll is measured with, full to AWS's quotas where rules are concerned.
 
 Five groups of 60 rules each on every interface that is measured, 40 rules in each network ACL, 50 routes in each table;
-half of the groups' rules refer to groups. What lets the measured traffic pass stands last everywhere. The `light`
+half of the groups' rules refer to groups; the ACLs have as many rules again for IPv6. What lets the measured traffic pass stands last everywhere. The `light`
 subnets have a tenth of all that.
 """
 
@@ -14,6 +14,10 @@ def ref(name):
 
 def att(name, attribute):
     return {"Fn::GetAtt": [name, attribute]}
+
+
+def first(of):
+    return {"Fn::Select": [0, of]}
 
 
 def rules(count, clients=None):
@@ -56,16 +60,21 @@ class Template:
         for egress in (False, True):
             for n in range(1, each_way + 1):
                 last = n == each_way
-                self.add(
-                    f"{name}{'Out' if egress else 'In'}{n}",
-                    "NetworkAclEntry",
-                    NetworkAclId=ref(name),
-                    RuleNumber=10 * n,
-                    Egress=egress,
-                    RuleAction="allow" if last else "deny",
-                    Protocol=-1,
-                    CidrBlock="0.0.0.0/0" if last else f"192.0.2.{8 * n}/29",
-                )
+                for family, block in (
+                    ("", {"CidrBlock": "0.0.0.0/0" if last else f"192.0.2.{8 * n}/29"}),
+                    ("6", {"Ipv6CidrBlock": "::/0" if last else f"2001:db8:f:{n}::/64"}),
+                ):
+                    self.add(
+                        f"{name}{'Out' if egress else 'In'}{n}V{family or 4}",
+                        "NetworkAclEntry",
+                        NetworkAclId=ref(name),
+                        # Numbers are of both families together.
+                        RuleNumber=10 * n + (5 if family else 0),
+                        Egress=egress,
+                        RuleAction="allow" if last else "deny",
+                        Protocol=-1,
+                        **block,
+                    )
 
     def table(self, name, count, last="0.0.0.0/0", **target):
         """A route table with `count` routes to `target`, the last of them for the destination `last`."""
@@ -84,9 +93,12 @@ class Template:
         self.add(
             name,
             "Subnet",
+            after="VpcIpv6",
             VpcId=ref("Vpc"),
             AvailabilityZone={"Fn::Select": [zone, {"Fn::GetAZs": ""}]},
             CidrBlock=f"10.1.{number}.0/24",
+            Ipv6CidrBlock={"Fn::Select": [number, {"Fn::Cidr": [first(att("Vpc", "Ipv6CidrBlocks")), 8, 64]}]},
+            AssignIpv6AddressOnCreation=True,
             MapPublicIpOnLaunch=public,
         )
         self.add(f"{name}Acl", "SubnetNetworkAclAssociation", SubnetId=ref(name), NetworkAclId=ref(acl))
@@ -108,6 +120,7 @@ class Template:
 def template():
     made = Template()
     made.add("Vpc", "VPC", CidrBlock="10.1.0.0/16")
+    made.add("VpcIpv6", "VPCCidrBlock", VpcId=ref("Vpc"), AmazonProvidedIpv6CidrBlock=True)
     made.add("Gateway", "InternetGateway")
     made.add("Attachment", "VPCGatewayAttachment", VpcId=ref("Vpc"), InternetGatewayId=ref("Gateway"))
 

@@ -41,6 +41,21 @@ class Veth(Path):
         self.ends(client, server)
 
 
+class Veth6(Path):
+    name = "veth6"
+    about = "bare veth pair, IPv6"
+    address = "fd00:9::2"
+
+    def __init__(self, processes):
+        super().__init__(processes)
+        client = Space.make(processes)
+        server = Space.make(processes, client)
+        veth(client, "eth0", server, "eth0")
+        client.run("ip", "address", "add", "fd00:9::1/64", "dev", "eth0", "nodad")
+        server.run("ip", "address", "add", "fd00:9::2/64", "dev", "eth0", "nodad")
+        self.ends(client, server)
+
+
 class Between(Path):
     """A client and a server, each with a veth into a space between them that holds the host ends."""
 
@@ -82,6 +97,22 @@ class Bridge(Between):
         )
 
 
+def rules(family, others, clients):
+    """A router's 60 rules, the last of which let pass what is measured."""
+    absent = "".join(f"{family} saddr {others}{n} tcp dport {8000 + n} accept\n" for n in range(57))
+    return f"""
+        table {family} filter {{
+          chain forward {{
+            type filter hook forward priority filter; policy drop;
+            ct state established,related accept
+            {absent}
+            {family} saddr {clients} tcp dport 1024-9000 accept
+            {family} saddr {clients} udp dport 1024-9000 accept
+          }}
+        }}
+    """
+
+
 class Router(Between):
     name = "router"
     about = "Linux router, nftables conntrack, 60 rules"
@@ -94,19 +125,24 @@ class Router(Between):
             space.run("ip", "address", "add", f"{net}.2/24", "dev", "eth0")
             space.run("ip", "route", "add", "default", "via", f"{net}.1")
         self.middle.set(ipv4__ip_forward=1)
-        others = "".join(f"ip saddr 192.0.2.{n} tcp dport {8000 + n} accept\n" for n in range(57))
-        rules = f"""
-            table ip filter {{
-              chain forward {{
-                type filter hook forward priority filter; policy drop;
-                ct state established,related accept
-                {others}
-                ip saddr 10.9.0.0/24 tcp dport 1024-9000 accept
-                ip saddr 10.9.0.0/24 udp dport 1024-9000 accept
-              }}
-            }}
-        """
-        self.middle.run("nft", "-f", "-", input=rules)
+        self.middle.run("nft", "-f", "-", input=rules("ip", "192.0.2.", "10.9.0.0/24"))
+
+
+class Router6(Between):
+    name = "router6"
+    about = "Linux router, nftables conntrack, 60 rules, IPv6"
+    address = "fd00:9:1::2"
+    tools = ("nft",)
+
+    def join(self):
+        self.middle.set(ipv6__conf__all__disable_ipv6=0, ipv6__conf__default__disable_ipv6=0)
+        for space, name, net in ((self.client, "host0", "fd00:9:0"), (self.server, "host1", "fd00:9:1")):
+            self.middle.set(**{f"ipv6__conf__{name}__disable_ipv6": 0})
+            self.middle.run("ip", "address", "add", f"{net}::1/64", "dev", name, "nodad")
+            space.run("ip", "address", "add", f"{net}::2/64", "dev", "eth0", "nodad")
+            space.run("ip", "route", "add", "default", "via", f"{net}::1")
+        self.middle.set(ipv6__conf__all__forwarding=1)
+        self.middle.run("nft", "-f", "-", input=rules("ip6", "2001:db8::", "fd00:9::/64"))
 
 
 class Floor(Between):

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -135,14 +135,21 @@ fn accept(listener: &TcpListener, each: impl Fn(TcpStream) -> std::io::Result<()
     }
 }
 
+/// Every address of both families; of one where the kernel has no IPv6.
+fn any(port: u16) -> [SocketAddr; 2] {
+    [
+        (Ipv6Addr::UNSPECIFIED, port).into(),
+        (Ipv4Addr::UNSPECIFIED, port).into(),
+    ]
+}
+
 fn listen(port: u16) -> Result<TcpListener, Failure> {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
-        .map_err(|error| format!("TCP port {port}: {error}").into())
+    TcpListener::bind(any(port).as_slice()).map_err(|error| format!("TCP port {port}: {error}").into())
 }
 
 fn bind(port: u16) -> Result<UdpSocket, Failure> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))
-        .map_err(|error| format!("UDP port {port}: {error}"))?;
+    let socket =
+        UdpSocket::bind(any(port).as_slice()).map_err(|error| format!("UDP port {port}: {error}"))?;
     if sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER).is_err() {
         // Not root: as much as net.core.rmem_max allows.
         sockopt::set_socket_recv_buffer_size(&socket, BUFFER)?;
