@@ -323,3 +323,27 @@ fn arp_and_neighbour_discovery_are_answered() {
         Some(ndp::Discovery::Invalid)
     );
 }
+
+#[test]
+fn a_super_segment_that_no_length_can_say_is_as_long_as_its_frame() {
+    let (src, dst) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+    let mut segment = vec![0u8; 20];
+    (segment[12], segment[13]) = (0x50, tcp_flags::ACK);
+    let with = |data: usize, number: u8| {
+        let mut frame = frame(src, dst, number, &[], &segment);
+        frame[16..18].fill(0);
+        frame[24..26].fill(0);
+        let sum = Sum::default().bytes(&frame[14..34]).checksum();
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame.resize(frame.len() + data, 7);
+        frame
+    };
+    let long = with(100_000, protocol::TCP);
+    let Ok(Frame::Ip(headers)) = parse(&long) else {
+        panic!("{:?}", parse(&long));
+    };
+    assert_eq!(headers.length(), 100_040);
+    // Of no other protocol, and of nothing that a length could say.
+    assert!(parse(&with(100_000, protocol::UDP)).is_err());
+    assert!(parse(&with(1000, protocol::TCP)).is_err());
+}
