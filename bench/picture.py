@@ -11,7 +11,7 @@ COLOURS = {"peer": "#8a94a3", "floor": "#b08a2e", "userspace": "#3c78b4", "ebpf"
 
 def kind(path):
     plane = path.partition("-")[0]
-    return plane if plane in COLOURS else "floor" if path in ("veth", "veth6", "tcx") else "peer"
+    return plane if plane in COLOURS else "floor" if path in ("veth", "veth-long", "veth6", "tcx") else "peer"
 
 
 def text(x, y, said, size=12, anchor="start", weight="normal", fill="#1c2430"):

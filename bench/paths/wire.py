@@ -41,6 +41,21 @@ class Veth(Path):
         self.ends(client, server)
 
 
+class VethLong(Veth):
+    """As instances' interfaces are: what `crates/instance/src/offload.rs` allows them."""
+
+    name = "veth-long"
+    about = "bare veth pair, super-segments as long as an instance's"
+
+    def __init__(self, processes):
+        super().__init__(processes)
+        for space in (self.client, self.server):
+            try:
+                space.run("python3", str(HERE / "longer.py"), "eth0", "196608")
+            except Failed as failed:
+                raise Skip(f"this kernel has none: {failed}") from None
+
+
 class Veth6(Path):
     name = "veth6"
     about = "bare veth pair, IPv6"
