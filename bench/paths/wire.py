@@ -30,14 +30,18 @@ class Path:
 class Veth(Path):
     name = "veth"
     about = "bare veth pair"
+    client_address = "10.9.0.1"
+    # The prefix's length, and what else `ip` is told of an address.
+    added = ("/24",)
 
     def __init__(self, processes):
         super().__init__(processes)
         client = Space.make(processes)
         server = Space.make(processes, client)
         veth(client, "eth0", server, "eth0")
-        client.run("ip", "address", "add", "10.9.0.1/24", "dev", "eth0")
-        server.run("ip", "address", "add", "10.9.0.2/24", "dev", "eth0")
+        length, *words = self.added
+        for space, address in ((client, self.client_address), (server, self.address)):
+            space.run("ip", "address", "add", f"{address}{length}", "dev", "eth0", *words)
         self.ends(client, server)
 
 
@@ -56,19 +60,12 @@ class VethLong(Veth):
                 raise Skip(f"this kernel has none: {failed}") from None
 
 
-class Veth6(Path):
+class Veth6(Veth):
     name = "veth6"
     about = "bare veth pair, IPv6"
+    client_address = "fd00:9::1"
     address = "fd00:9::2"
-
-    def __init__(self, processes):
-        super().__init__(processes)
-        client = Space.make(processes)
-        server = Space.make(processes, client)
-        veth(client, "eth0", server, "eth0")
-        client.run("ip", "address", "add", "fd00:9::1/64", "dev", "eth0", "nodad")
-        server.run("ip", "address", "add", "fd00:9::2/64", "dev", "eth0", "nodad")
-        self.ends(client, server)
+    added = ("/64", "nodad")
 
 
 class Between(Path):

@@ -3,14 +3,15 @@
 
 mod rig;
 
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 
 use atoll_fabric::{Port, Stage};
 use atoll_net::packet::{Transport, protocol};
 use atoll_plane::Capacity;
 use rig::errors::segments_of;
-use rig::socket::{connected, delivers, dropped, eventually, forbid_fragments, noise, path_mtu};
+use rig::socket::{
+    carries_whole, connected, delivers, dropped, eventually, forbid_fragments, noise, path_mtu,
+};
 use rig::wire::{Datagram, Wire, is_right};
 use rig::{Guest, Namespace, OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
 
@@ -21,13 +22,7 @@ fn bulk(from: &Namespace, to: &Namespace, listens: IpAddr, dials: IpAddr, bytes:
     let data = noise(bytes, 7);
     let listener = to.listen(listens, 80);
     let (mut near, mut far) = connected(from, &listener, dials);
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| near.write_all(&data).unwrap());
-        let mut got = vec![0; data.len()];
-        far.read_exact(&mut got).unwrap();
-        assert!(got == data);
-        sender.join().unwrap();
-    });
+    carries_whole(&mut near, &mut far, &data);
 }
 
 #[test]

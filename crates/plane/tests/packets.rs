@@ -11,7 +11,8 @@ use atoll_fabric::{Port, Stage, Verdict, walk};
 use atoll_model::Timestamp;
 use atoll_plane::{Capacity, DropRecord, PlaneError};
 use rig::socket::{
-    DEADLINE, carries, connected, delivers, dropped, forbid_fragments, noise, pad_header, path_mtu,
+    DEADLINE, carries, carries_whole, connected, delivers, dropped, forbid_fragments, noise, pad_header,
+    path_mtu,
 };
 use rig::{OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
 
@@ -144,21 +145,9 @@ fn bulk_data_arrives_whole_through_offloads() {
         for at in [IpAddr::from(b.v4), b.v6.into()] {
             let listener = b.namespace.listen(at, 80);
             let (mut near, mut far) = connected(&a.namespace, &listener, at);
-            std::thread::scope(|scope| {
-                let sender = scope.spawn(|| near.write_all(&data).unwrap());
-                let mut got = vec![0; data.len()];
-                far.read_exact(&mut got).unwrap();
-                assert!(got == data, "{at}");
-                sender.join().unwrap();
-            });
+            carries_whole(&mut near, &mut far, &data);
             // And the other way, on the same connection.
-            std::thread::scope(|scope| {
-                let sender = scope.spawn(|| far.write_all(&data).unwrap());
-                let mut got = vec![0; data.len()];
-                near.read_exact(&mut got).unwrap();
-                assert!(got == data, "{at}");
-                sender.join().unwrap();
-            });
+            carries_whole(&mut far, &mut near, &data);
         }
         let counters = rig.plane.counters().unwrap();
         match counters.kernel {
@@ -528,13 +517,7 @@ fn a_tunnel_of_the_guests_own_carries_bulk_data() {
         let data = noise(2 << 20, 9);
         let listener = b.namespace.listen(at, 80);
         let (mut near, mut far) = connected(&a.namespace, &listener, at);
-        std::thread::scope(|scope| {
-            let sender = scope.spawn(|| near.write_all(&data).unwrap());
-            let mut got = vec![0; data.len()];
-            far.read_exact(&mut got).unwrap();
-            assert!(got == data);
-            sender.join().unwrap();
-        });
+        carries_whole(&mut near, &mut far, &data);
         assert_eq!(rig.plane.counters().unwrap().stage(Stage::Malformed), 0);
     });
 }

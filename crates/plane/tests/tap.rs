@@ -3,11 +3,10 @@
 
 mod rig;
 
-use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 
 use atoll_plane::Capacity;
-use rig::socket::{carries, connected, delivers, eventually, noise};
+use rig::socket::{carries, carries_whole, connected, delivers, eventually, noise};
 use rig::{Guest, OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario, tap};
 
 const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
@@ -25,13 +24,7 @@ fn bulk(from: &Guest, to: &Guest, (dials, listens): (IpAddr, IpAddr), bytes: usi
     assert_eq!(far.peer_addr().unwrap().ip(), dials);
     carries(&mut near, &mut far, 1);
     for _ in 0..2 {
-        std::thread::scope(|scope| {
-            let sender = scope.spawn(|| near.write_all(&data).unwrap());
-            let mut got = vec![0; data.len()];
-            far.read_exact(&mut got).unwrap();
-            assert!(got == data);
-            sender.join().unwrap();
-        });
+        carries_whole(&mut near, &mut far, &data);
         std::mem::swap(&mut near, &mut far);
     }
 }
@@ -111,13 +104,7 @@ fn a_machine_reaches_the_internet_by_its_public_address() {
             let (mut near, mut far) = connected(&machine.namespace, &listener, server);
             let data = noise(1 << 20, 13);
             for _ in 0..2 {
-                std::thread::scope(|scope| {
-                    let sender = scope.spawn(|| near.write_all(&data).unwrap());
-                    let mut got = vec![0; data.len()];
-                    far.read_exact(&mut got).unwrap();
-                    assert!(got == data);
-                    sender.join().unwrap();
-                });
+                carries_whole(&mut near, &mut far, &data);
                 std::mem::swap(&mut near, &mut far);
             }
         }

@@ -5,6 +5,7 @@
 //! committed to. All tables are bounded and allocated once: a full one refuses new flows (semantics 48) and
 //! never gives up a live one. [`NoFlows`] is the state in which nothing has happened yet.
 
+mod destinations;
 mod index;
 mod layered;
 mod live;

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use atoll_model::nat_gateway::{CONNECTIONS_PER_DESTINATION, PORTS};
 
+use super::destinations::Destinations;
 use super::index::Index;
 use super::reserved::{BLOCK, Reservations, Reserved, ReservedId, low};
 use super::table::mix;
@@ -22,17 +23,6 @@ pub(super) struct Record {
     pub(super) remote_port: u16,
     pub(super) protocol: u8,
     pub(super) state: State,
-}
-
-/// How many mappings of an outside address lead to one destination, those apart whose connections have ended.
-#[derive(Clone, Copy, Debug)]
-struct Destination {
-    gateway: u32,
-    outside: [u8; 4],
-    remote: [u8; 4],
-    remote_port: u16,
-    protocol: u8,
-    count: u32,
 }
 
 impl Record {
@@ -98,35 +88,6 @@ impl Record {
     fn same_reverse(&self, o: &Record) -> bool {
         self.same_far(o) && self.outside == o.outside && self.outside_port == o.outside_port
     }
-
-    fn destination(&self) -> Destination {
-        Destination {
-            gateway: self.gateway,
-            outside: self.outside,
-            remote: self.remote,
-            remote_port: self.remote_port,
-            protocol: self.protocol,
-            count: 0,
-        }
-    }
-}
-
-impl Destination {
-    fn hash(&self, seed: u64) -> u64 {
-        let out = u64::from(u32::from_ne_bytes(self.outside)) << 32 | u64::from(self.gateway);
-        let far = u64::from(u32::from_ne_bytes(self.remote)) << 24
-            | u64::from(self.remote_port) << 8
-            | u64::from(self.protocol);
-        mix(mix(seed, out), far)
-    }
-
-    fn same(&self, o: &Destination) -> bool {
-        self.gateway == o.gateway
-            && self.outside == o.outside
-            && self.remote == o.remote
-            && self.remote_port == o.remote_port
-            && self.protocol == o.protocol
-    }
 }
 
 /// Every port of 1024 to 65535 (semantics 79), in an order that the connection and the seed decide. First those with the
@@ -181,8 +142,7 @@ pub(super) struct Mappings {
     held: Vec<u32>,
     forward: Index,
     reverse: Index,
-    destinations: Vec<Destination>,
-    by_destination: Index,
+    destinations: Destinations,
     reserved: Reservations,
     seed: u64,
     cursor: usize,
@@ -207,8 +167,7 @@ impl Mappings {
             held: Vec::new(),
             forward: Index::new(capacity),
             reverse: Index::new(capacity),
-            destinations: Vec::with_capacity(capacity),
-            by_destination: Index::new(capacity),
+            destinations: Destinations::new(capacity, seed),
             reserved: Reservations::default(),
             seed,
             cursor: 0,
@@ -277,19 +236,6 @@ impl Mappings {
         Some((found.mapping(), found.state))
     }
 
-    fn find_destination(&self, wanted: &Destination) -> Option<u32> {
-        self.by_destination.find(wanted.hash(self.seed), |i| {
-            self.destinations.get(i as usize).is_some_and(|d| d.same(wanted))
-        })
-    }
-
-    /// Connections of that outside address to that destination, forgotten ones that no sweep has met included.
-    fn count(&self, wanted: &Record) -> usize {
-        self.find_destination(&wanted.destination())
-            .and_then(|i| self.destinations.get(i as usize))
-            .map_or(0, |d| d.count as usize)
-    }
-
     /// Whether a gateway that asks for one mapping more is refused.
     fn is_full(&self, gateway: u32) -> bool {
         let held = self.held.get(gateway as usize).copied().unwrap_or(0);
@@ -304,7 +250,7 @@ impl Mappings {
         if let Some(bound) = self.reserved.bound(&record) {
             return bound;
         }
-        if self.count(&record) + self.reserved.spare(&record) >= CONNECTIONS_PER_DESTINATION {
+        if self.destinations.count(&record) + self.reserved.spare(&record) >= CONNECTIONS_PER_DESTINATION {
             return None; // semantics 80
         }
         let known = self.live(self.find_forward(&record), now);
@@ -319,7 +265,7 @@ impl Mappings {
 
     /// Whether destination, gateway and table of a mapping have no more than a part of what they may have.
     fn within(&self, part: (usize, usize), record: &Record, more: usize) -> bool {
-        let to_destination = self.count(record) + self.reserved.spare(record) + more;
+        let to_destination = self.destinations.count(record) + self.reserved.spare(record) + more;
         let held = self.held.get(record.gateway as usize).copied().unwrap_or(0) as usize;
         within(part, CONNECTIONS_PER_DESTINATION, to_destination)
             && within(part, self.per_gateway as usize, held)
@@ -454,22 +400,7 @@ impl Mappings {
     /// One connection more at its destination.
     fn count_in(&mut self, record: &Record) {
         self.reserved.count(record, true);
-        let destination = record.destination();
-        match self.find_destination(&destination) {
-            Some(i) => {
-                if let Some(d) = self.destinations.get_mut(i as usize) {
-                    d.count += 1;
-                }
-            }
-            None => {
-                self.by_destination
-                    .insert(destination.hash(self.seed), self.destinations.len() as u32);
-                self.destinations.push(Destination {
-                    count: 1,
-                    ..destination
-                });
-            }
-        }
+        self.destinations.add(record);
     }
 
     fn remove(&mut self, at: usize) {
@@ -507,24 +438,7 @@ impl Mappings {
     /// One connection less at its destination.
     fn count_out(&mut self, record: &Record) {
         self.reserved.count(record, false);
-        let Some(i) = self.find_destination(&record.destination()) else {
-            return;
-        };
-        let seed = self.seed;
-        let destination = &mut self.destinations[i as usize];
-        destination.count -= 1;
-        if destination.count == 0 {
-            let gone = *destination;
-            let destinations = &self.destinations;
-            self.by_destination
-                .remove(gone.hash(seed), i, |j| destinations[j as usize].hash(seed));
-            let last = self.destinations.len() - 1;
-            if i as usize != last {
-                let moved = self.destinations[last];
-                self.by_destination.renumber(moved.hash(seed), last as u32, i);
-            }
-            self.destinations.swap_remove(i as usize);
-        }
+        self.destinations.remove(record);
     }
 
     /// As [`super::table::Table::expire`].

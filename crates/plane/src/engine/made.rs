@@ -243,18 +243,6 @@ impl Engine {
     /// The same of a connection that a program of an earlier engine made with a port that a NAT gateway gave it.
     pub(crate) fn relive_translated(&mut self, now: Timestamp, there: &Way, back: &Way) {
         let opening = self.imagine(there, tcp_flags::SYN);
-        let opening = opening.map(|packet| match (packet.protocol, packet.l4) {
-            (protocol::TCP, _) => packet,
-            (_, L4::Ports { src, dst, .. }) => Packet {
-                l4: L4::Ports {
-                    src,
-                    dst,
-                    tcp_flags: 0,
-                },
-                ..packet
-            },
-            _ => packet,
-        });
         if opening.is_some_and(|opening| self.map_again(now, &opening, &back.key)) {
             self.relive(now, there, back);
         }
@@ -263,15 +251,14 @@ impl Engine {
     /// Walks the packets of a connection as if they had come up.
     pub(crate) fn relive(&mut self, now: Timestamp, there: &Way, back: &Way) {
         let tcp = there.key.protocol() == protocol::TCP;
-        let flags = |flags: u8| if tcp { flags } else { 0 };
-        let mut script = vec![(there, flags(tcp_flags::SYN))];
+        let mut script = vec![(there, tcp_flags::SYN)];
         if back.packets > 0 {
-            script.push((back, flags(tcp_flags::SYN | tcp_flags::ACK)));
+            script.push((back, tcp_flags::SYN | tcp_flags::ACK));
             if there.packets > 1 {
-                script.push((there, flags(tcp_flags::ACK)));
+                script.push((there, tcp_flags::ACK));
                 // Where only what answers is tracked, this is what makes a stream of it.
                 if back.packets > 1 {
-                    script.push((back, flags(tcp_flags::ACK)));
+                    script.push((back, tcp_flags::ACK));
                 }
             }
         }
@@ -288,7 +275,7 @@ impl Engine {
         }
     }
 
-    /// A packet of a connection as it came in.
+    /// A packet of a connection as it came in, with these flags if it is one of TCP.
     fn imagine(&self, way: &Way, flags: u8) -> Option<Packet> {
         let standing = self.ports.get(way.key.slot())?;
         let (src_mac, dst_mac) = match (way.macs, standing.attachment) {
@@ -296,6 +283,7 @@ impl Engine {
             (None, Attachment::Internet { router, station }) => (station, router),
             (None, Attachment::Eni(_)) => return None,
         };
+        let protocol = way.key.protocol();
         let (src, dst) = way.key.addresses();
         let L4::Ports {
             src: src_port,
@@ -311,11 +299,11 @@ impl Engine {
             dst_mac,
             src,
             dst,
-            protocol: way.key.protocol(),
+            protocol,
             l4: L4::Ports {
                 src: src_port,
                 dst: dst_port,
-                tcp_flags: flags,
+                tcp_flags: if protocol == protocol::TCP { flags } else { 0 },
             },
             hop_limit: 64,
             length: 60,

@@ -43,13 +43,9 @@ impl Lanes {
     /// Takes up to [`BATCH`] frames and gives them to `process`, then gives their places back to the kernel.
     /// Returns how many there were; 0 when all lanes are empty.
     pub(crate) fn receive(&mut self, process: impl FnOnce(&mut [Received<'_>])) -> usize {
-        let counts = self.choose();
+        let (counts, times) = self.choose();
         let mut batch: Vec<(u64, Received<'_>)> = Vec::with_capacity(BATCH);
-        for (ring, count) in self.rings.iter_mut().zip(counts) {
-            let mut times = [0; BATCH];
-            for (n, time) in times.iter_mut().enumerate().take(count) {
-                *time = ring.came_in(n);
-            }
+        for ((ring, count), times) in self.rings.iter_mut().zip(counts).zip(times) {
             batch.extend(times.into_iter().zip(ring.frames(count)));
         }
         batch.sort_by_key(|(time, _)| *time);
@@ -65,9 +61,10 @@ impl Lanes {
         taken
     }
 
-    /// How many frames of each lane are next.
-    fn choose(&self) -> [usize; PORTS + 1] {
+    /// How many frames of each lane are next, and when they came in.
+    fn choose(&self) -> ([usize; PORTS + 1], [[u64; BATCH]; PORTS + 1]) {
         let mut counts = [0; PORTS + 1];
+        let mut times = [[0; BATCH]; PORTS + 1];
         let mut ready = [0; PORTS + 1];
         let mut last = 0;
         for (ready, ring) in ready.iter_mut().zip(&self.rings) {
@@ -78,11 +75,10 @@ impl Lanes {
         }
         let busy = ready.iter().filter(|ready| **ready > 0).count();
         if busy == 0 {
-            return counts;
+            return (counts, times);
         }
         // What one processor sent into two lanes is in order once every lane was looked at after the later frame was
         // seen, and nothing is taken that came in after that.
-        let mut times = [[0; BATCH]; PORTS + 1];
         let mut left = BATCH;
         for (lane, ring) in self.rings.iter().enumerate() {
             let again = ring.ready(BATCH);
@@ -106,7 +102,7 @@ impl Lanes {
             counts[next] += 1;
             left -= 1;
         }
-        counts
+        (counts, times)
     }
 
     /// Whether a frame lies there to be taken.

@@ -74,6 +74,18 @@ pub fn carries(from: &mut TcpStream, to: &mut TcpStream, byte: u8) {
     assert_eq!(got, [byte]);
 }
 
+/// Asserts that data of any length gets from one end to the other as it was.
+pub fn carries_whole(from: &mut TcpStream, to: &mut TcpStream, data: &[u8]) {
+    let at = to.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| from.write_all(data).unwrap());
+        let mut got = vec![0; data.len()];
+        to.read_exact(&mut got).unwrap();
+        assert!(got == data, "{at}");
+        sender.join().unwrap();
+    });
+}
+
 /// Segments that a connection's end has sent more than once.
 pub fn repeated(stream: &TcpStream) -> u32 {
     // SAFETY: all zeros are a value of the structure; the kernel writes no more than its size.
