@@ -18,8 +18,8 @@ INTERNET = "198.51.100.10"
 class Daemon:
     """`atoll serve` with one data plane, the template deployed."""
 
-    def __init__(self, processes, binary, plane):
-        self.processes, self.binary, self.plane = processes, str(binary), plane
+    def __init__(self, processes, binary, plane, words=()):
+        self.processes, self.binary, self.plane, self.words = processes, str(binary), plane, words
         self.spaces, self.daemon, self.guard, self.addresses = {}, None, None, {}
         if not pathlib.Path(binary).exists():
             raise Skip(f"{binary} is not there (make build)")
@@ -44,7 +44,7 @@ class Daemon:
         self.log = pathlib.Path(self.directory.name, "serve.log")
         with open(self.log, "w") as log:
             self.daemon = subprocess.Popen(
-                [self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--data-plane", self.plane],
+                [self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--data-plane", self.plane, *self.words],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

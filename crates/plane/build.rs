@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// The types by their names in C and in Rust.
-const TYPES: [(&str, &str); 11] = [
+const TYPES: [(&str, &str); 12] = [
     ("key4", "Key4"),
     ("key6", "Key6"),
     ("flow", "Flow"),
@@ -15,6 +15,7 @@ const TYPES: [(&str, &str); 11] = [
     ("ask6", "Ask6"),
     ("decision", "Decision"),
     ("made", "Made"),
+    ("renewal", "Renewal"),
     ("port", "Port"),
     ("clock", "Clock"),
     ("verdict", "Verdict"),

@@ -29,6 +29,10 @@ fn of_flows(flows: &FlowNumbers) -> String {
             false => "cannot be written down and end with",
         }
     );
+    if flows.revalidated > 0 {
+        let looked = flows.revalidated;
+        text += &format!("; {looked} answers looked at again after changes");
+    }
     if flows.misses_refused > 0 {
         let refused = flows.misses_refused;
         text += &format!("; {refused} packets beyond their port's share were refused (atoll top)");

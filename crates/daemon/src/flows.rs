@@ -92,6 +92,7 @@ pub(crate) fn numbers(plane: &Plane) -> Option<FlowNumbers> {
         nat_mappings: flows.mappings,
         written_down: flows.written_down,
         misses_refused: counters.misses_refused,
+        revalidated: counters.revalidated,
     })
 }
 
@@ -109,6 +110,7 @@ fn counted(counters: &Counters) -> Counted {
             bytes: counters.bytes,
             hits: counters.hits,
             walks: counters.walks,
+            revalidated: counters.revalidated,
             drop_hits: counters.drop_hits,
             misses_refused: counters.misses_refused,
             answers: counters.answers,

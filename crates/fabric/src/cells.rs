@@ -40,7 +40,8 @@ impl Cells {
             generations: vec![0; 2],
             sets: vec![Box::default(); 2],
             free: Vec::new(),
-            by_set: HashMap::new(),
+            // Memory is taken as it is used, and no walk waits for all of it to be moved.
+            by_set: HashMap::with_capacity(capacity),
             by_component: HashMap::new(),
             risen: None,
         }
@@ -70,6 +71,11 @@ impl Cells {
 
     /// The cell of a set; a new one when the set is new.
     pub fn intern(&mut self, dependencies: &Dependencies) -> CellId {
+        self.intern_again(Cells::EVERYTHING, dependencies)
+    }
+
+    /// The same, for a set that mostly is the one of a cell that it had `before`: there it is looked for first.
+    pub fn intern_again(&mut self, before: CellId, dependencies: &Dependencies) -> CellId {
         let shared = if dependencies.wants_connection() {
             Cells::EVERY_CONNECTION
         } else {
@@ -93,6 +99,14 @@ impl Cells {
             }
         }
         let set = &set[..length];
+        if self
+            .sets
+            .get(before.0 as usize)
+            .is_some_and(|known| **known == *set)
+            && !set.is_empty()
+        {
+            return before;
+        }
         if let Some(cell) = self.by_set.get(set) {
             return CellId(*cell);
         }

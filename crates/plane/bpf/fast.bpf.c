@@ -8,6 +8,7 @@
 #include "layout_assert.h" /* made by the build */
 #include "obey.h"
 #include "packet.h"
+#include "renew.h"
 #include "tables.h"
 
 /* Whether there is an engine. What it would have to hear of is not done without it. */
@@ -490,6 +491,22 @@ int port_ingress(struct __sk_buff *skb)
 	if (seen.syn && !seen.ack)
 		return to_engine(&seen, COUNT_CONTROL);
 	return known(skb, flow, &seen, data, end);
+}
+
+/* Run by the engine alone, over a frame that says behind its Ethernet header how many. */
+SEC("classifier")
+int renew(struct __sk_buff *skb)
+{
+	__u32 count = 0, n;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &count, sizeof(count)))
+		return 0;
+	for (n = 0; n < RENEWALS; n++) {
+		if (n >= count)
+			break;
+		renew_one(n);
+	}
+	return 0;
 }
 
 /* None of the helpers above wants the GPL. */

@@ -122,6 +122,20 @@ struct made {
 /* So many stay free, since processors may take one each at the same time. */
 #define MADE_SPARE 1024
 
+/* A kept answer that holds for another generation, and is else as it was. */
+struct renewal {
+	struct key6 key; /* IPv4 in the first words of the addresses */
+	__u32 v6;
+	__u32 path;
+	__u32 path_version;
+	__u32 generation;
+	__be16 number;
+	__u16 reserved;
+};
+
+/* So many at a time. */
+#define RENEWALS 256
+
 /* A port. */
 struct port {
 	__u32 slot_and_one; /* 0: none */

@@ -18,6 +18,8 @@ pub struct Counters {
     pub hits: u64,
     /// Packets that were walked.
     pub walks: u64,
+    /// Kept answers that a change made stale and that were looked at again before a packet came.
+    pub revalidated: u64,
     /// Packets dropped by a verdict kept from an earlier one.
     pub drop_hits: u64,
     /// Packets dropped unread, by the engine or by the kernel for it, since their port had sent more that was to be
@@ -49,6 +51,7 @@ impl Default for Counters {
             bytes: 0,
             hits: 0,
             walks: 0,
+            revalidated: 0,
             drop_hits: 0,
             misses_refused: 0,
             fragments_waited: 0,

@@ -138,6 +138,9 @@ impl Plane {
         let mut workers = Vec::new();
         for processor in &processors {
             let sockets = Sockets::open(&room, &mut groups)?;
+            if shared.lock().fast.is_some() {
+                shared.waits_at(sockets.again()?);
+            }
             let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
             let wake = eventfd(0, flags).map_err(|error| PlaneError::Socket {
                 what: "open an event descriptor",
@@ -182,6 +185,11 @@ impl Plane {
         core.take_up_before();
         core.follow(&mut waiting);
         core.settle(&mut waiting, true);
+        let stale = core.engine.is_revalidating();
+        drop(core);
+        if stale && !self.inner.shared.stale.swap(true, Ordering::AcqRel) {
+            self.inner.wake_one();
+        }
         Ok(result)
     }
 
@@ -317,8 +325,17 @@ impl Inner {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has a thread look at what is to be done.
+    fn wake_one(&self) {
+        if let Some(thread) = self.threads().first() {
+            // A full counter wakes just as well.
+            let _ = rustix::io::write(&*thread.wake, &1u64.to_ne_bytes());
+        }
+    }
+
     fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Release);
+        self.shared.waits_nowhere();
         let threads = std::mem::take(&mut *self.threads());
         for thread in &threads {
             // A full counter wakes just as well.

@@ -7,9 +7,9 @@
 //! lock.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -41,6 +41,12 @@ pub(crate) struct Core {
 /// [`Core`] behind its lock.
 pub(crate) struct Shared {
     core: Mutex<Core>,
+    /// Threads that wait for the lock.
+    wanting: AtomicUsize,
+    /// Whether there are stale answers to be looked at again.
+    pub stale: AtomicBool,
+    /// Every thread's sockets: whether packets wait anywhere.
+    sockets: Mutex<Vec<OwnedFd>>,
     pub stopping: AtomicBool,
     /// Whether there is a thread a processor.
     spread: bool,
@@ -69,12 +75,48 @@ impl Shared {
                 swept: Instant::now(),
                 read: Instant::now(),
             }),
+            wanting: AtomicUsize::new(0),
+            stale: AtomicBool::new(false),
+            sockets: Mutex::default(),
             stopping: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanting.fetch_add(1, Ordering::Relaxed);
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wanting.fetch_sub(1, Ordering::Relaxed);
+        core
+    }
+
+    /// Lets whoever waits for the lock have it: it goes to whoever is quickest, and that is the thread that had it.
+    fn let_others(&self) {
+        let end = Instant::now() + HANDOVER;
+        while self.wanting.load(Ordering::Relaxed) > 0 && Instant::now() < end {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Packets of flows may wait at these sockets too.
+    pub(crate) fn waits_at(&self, more: Vec<OwnedFd>) {
+        self.sockets().extend(more);
+    }
+
+    /// Has every socket let go.
+    pub(crate) fn waits_nowhere(&self) {
+        self.sockets().clear();
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<OwnedFd>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no packet waits at any thread's sockets, nor is being worked off.
+    fn is_quiet(&self) -> bool {
+        let sockets = self.sockets();
+        let waits = |socket| PollFd::new(socket, PollFlags::IN);
+        let mut sockets: Vec<PollFd<'_>> = sockets.iter().map(waits).collect();
+        matches!(poll(&mut sockets, Some(&AT_ONCE)), Ok(0))
     }
 
     /// The processors that threads are to stay on.
@@ -148,6 +190,13 @@ impl Core {
         if let Some(fast) = &mut self.fast {
             fast.settle(waiting, &self.engine.cache, quiet);
         }
+    }
+
+    /// Looks at a piece of what changes have made stale; false when there is nothing left.
+    fn revalidate(&mut self, budget: usize, waiting: &mut Waiting) -> bool {
+        self.engine.revalidate(self.clock.now(), budget);
+        self.follow(waiting);
+        self.engine.is_revalidating()
     }
 
     /// The engine's time.
@@ -244,6 +293,23 @@ impl Sockets {
     }
 }
 
+impl Sockets {
+    /// Those that packets of flows come in at, once more: every ring of every lane.
+    pub(crate) fn again(&self) -> Result<Vec<OwnedFd>, PlaneError> {
+        let rings = [&self.ipv4, &self.ipv6].into_iter().flat_map(Lanes::rings);
+        rings
+            .map(|ring| {
+                ring.as_fd()
+                    .try_clone_to_owned()
+                    .map_err(|source| PlaneError::Socket {
+                        what: "have a packet socket once more",
+                        source,
+                    })
+            })
+            .collect()
+    }
+}
+
 /// The groups of sockets that share what comes in.
 pub(crate) struct Groups {
     ipv4: Group,
@@ -295,6 +361,17 @@ const BUSY: Timespec = Timespec {
 /// How long the thread looks for another frame before it sleeps. Under a stream the next one is mostly there within
 /// that; waking it costs the sender an interrupt to the other processor (0.61 of a bare pair's TCP without, 0.69 with: medians).
 const LINGER: Duration = Duration::from_micros(30);
+
+/// Stale answers that are looked at in one piece when nothing else is to be done, and after a batch of packets: some 100
+/// and some 25 microseconds.
+const PIECE: usize = 128;
+const PIECE_BESIDE: usize = 32;
+/// How long another thread may take to wake and get the lock that it waits for.
+const HANDOVER: Duration = Duration::from_micros(200);
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Walks of a batch with which it is walks that keep others waiting.
 const MANY_WALKS: u64 = BATCH as u64 * 3 / 4;
@@ -349,6 +426,11 @@ impl Worker {
         while !self.shared.stopping.load(Ordering::Acquire) {
             let received = self.receive(&mut batch);
             if received > 0 {
+                self.revalidate(PIECE_BESIDE, &mut batch.waiting);
+                continue;
+            }
+            if self.revalidate(PIECE, &mut batch.waiting) {
+                self.shared.let_others();
                 continue;
             }
             let idle = {
@@ -375,6 +457,21 @@ impl Worker {
                 self.wait(idle);
             }
         }
+    }
+
+    /// Looks at a piece of what changes have made stale; false when there is nothing left.
+    fn revalidate(&self, budget: usize, waiting: &mut Waiting) -> bool {
+        if !self.shared.stale.load(Ordering::Acquire) {
+            return false;
+        }
+        // A flow's packets may wait at another thread's sockets.
+        let quiet = self.shared.is_quiet();
+        let mut core = self.shared.lock();
+        let more = core.revalidate(budget, waiting);
+        core.settle(waiting, quiet);
+        let more = more || !waiting.is_empty();
+        self.shared.stale.store(more, Ordering::Release);
+        more
     }
 
     /// Works one batch of each socket off. Returns how many frames there were.

@@ -27,6 +27,8 @@ pub struct Rates {
     pub hit_ratio: Option<f64>,
     /// Connections a second that the kernel made by itself; absent where it takes no part.
     pub made_per_second: Option<f64>,
+    /// Kept answers that a change made stale and that were looked at again before a packet came.
+    pub revalidated: Rate,
     /// Packets that it did not carry, by why.
     pub misses: Vec<Rate>,
     /// Dropped packets, by the check.
@@ -337,6 +339,7 @@ impl Rates {
             bits_per_second: between.rate(grown(then.bytes, at.bytes) + kernel_bytes) * 8.0,
             hit_ratio: (hit + missed > 0.0).then(|| hit / (hit + missed)),
             made_per_second: kernel.map(|(then, at)| between.rate(grown(then.made, at.made))),
+            revalidated: rate("looked at again", then.revalidated, at.revalidated),
             misses,
             drops,
             interfaces: now.interfaces,

@@ -102,6 +102,7 @@ fn two_samples() -> (Sample, Sample) {
     );
     before.counted.engine.packets = 7;
     now.counted.engine.packets = 47;
+    (before.counted.engine.revalidated, now.counted.engine.revalidated) = (10, 30);
     before.counted.stages = vec![stage("nacl-ingress", true, 5)];
     now.counted.stages = vec![
         stage("nacl-ingress", true, 5),
@@ -126,6 +127,10 @@ fn rates_are_what_was_counted_between_two_samples() {
     );
     assert_eq!(rates.bits_per_second, 1_000_000.0);
     assert_eq!(rates.made_per_second, Some(4.0));
+    assert_eq!(
+        (rates.revalidated.per_second, rates.revalidated.total),
+        (10.0, 30)
+    );
     let misses: Vec<_> = rates
         .misses
         .iter()

@@ -100,8 +100,15 @@ impl View<'_> {
             per_second(Some(rates.bits_per_second)),
             made.unwrap_or_default()
         );
+        let looked = match rates.revalidated.total {
+            0 => String::new(),
+            total => format!(
+                "   looked at again after changes {total} ({}/s)",
+                per_second(Some(rates.revalidated.per_second))
+            ),
+        };
         let state = format!(
-            "flows {}{more}   kept answers {}   connections {}   NAT mappings {}   interfaces {}",
+            "flows {}{more}   kept answers {}   connections {}   NAT mappings {}   interfaces {}{looked}",
             rates.flows.len(),
             rates.kept_answers,
             rates.connections,

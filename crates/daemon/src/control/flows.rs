@@ -120,6 +120,9 @@ pub struct EngineCounters {
     pub hits: u64,
     /// Judged.
     pub walks: u64,
+    /// No packets: kept answers that a change made stale, and that were looked at again before a packet came.
+    #[serde(default)]
+    pub revalidated: u64,
     /// Dropped by a verdict kept from an earlier one.
     pub drop_hits: u64,
     /// Dropped unread, also by the kernel: their port had sent more than its share while others waited.

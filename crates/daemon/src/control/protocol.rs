@@ -123,6 +123,9 @@ pub struct FlowNumbers {
     pub written_down: bool,
     /// Packets dropped unread since the start: their port had sent more than its share while others waited.
     pub misses_refused: u64,
+    /// Kept answers that changes made stale and that were looked at again before a packet came, since the start.
+    #[serde(default)]
+    pub revalidated: u64,
 }
 
 /// A region.

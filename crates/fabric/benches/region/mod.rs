@@ -209,6 +209,20 @@ pub fn region(size: Size) -> Fabric {
     fabric
 }
 
+/// The network ACL of a VPC with one rule more, about what nobody sends.
+pub fn changed_acl(v: u64, number: u16) -> Delta {
+    let mut acl = acl(v);
+    let entry = AclEntry {
+        action: RuleAction::Deny,
+        cidr: block(192 << 24 | 2 << 8, 24),
+        traffic: Traffic::All,
+    };
+    acl.ingress.insert(number, entry);
+    Delta {
+        changes: vec![Change::Put(acl.into())],
+    }
+}
+
 /// A group of a VPC with its first rule about other ports.
 pub fn changed_group(v: u64, ports: PortRange) -> Delta {
     let mut group = groups(v).swap_remove(0);

@@ -180,6 +180,31 @@ impl Flows {
         Ok(())
     }
 
+    /// When what an effect would have remembered is forgotten as things are; `None` if it is not known just so already:
+    /// then committing it would do more than refresh.
+    pub fn known_until(&self, effect: &Effect, now: Timestamp) -> Option<Timestamp> {
+        let tick = self.tick(now);
+        let (wanted, known) = match effect {
+            Effect::Track {
+                owner, key, state, ..
+            } => {
+                let known = match Family::of(key.local) {
+                    Family::V4 => self.v4.known(*owner, key, tick),
+                    Family::V6 => self.v6.known(*owner, key, tick),
+                };
+                (state, known)
+            }
+            Effect::Map {
+                gateway,
+                mapping,
+                state,
+                ..
+            } => (state, self.mappings.known(*gateway, mapping, tick)),
+        };
+        let (state, deadline) = known?;
+        (state == *wanted).then(|| self.time(deadline))
+    }
+
     fn own(&mut self, owner: Slot, more: u32) {
         let at = owner.0 as usize;
         if at >= self.owned.len() {

@@ -236,6 +236,13 @@ impl Mappings {
         Some((found.mapping(), found.state))
     }
 
+    /// When exactly this mapping is forgotten, if it has not passed, and what is known of its connection.
+    pub(super) fn known(&self, gateway: Slot, mapping: &Mapping, now: u32) -> Option<(State, u32)> {
+        let wanted = Record::of(gateway, mapping, 0);
+        let record = self.live(self.find_forward(&wanted), now)?;
+        (record.mapping() == *mapping).then_some((record.state, record.deadline))
+    }
+
     /// Whether a gateway that asks for one mapping more is refused.
     fn is_full(&self, gateway: u32) -> bool {
         let held = self.held.get(gateway as usize).copied().unwrap_or(0);

@@ -180,9 +180,15 @@ impl<A: Addr> Table<A> {
     /// The state of a connection whose deadline has not passed at tick `now`.
     #[inline]
     pub(super) fn get(&self, owner: Slot, key: &FlowKey, now: u32) -> Option<State> {
+        self.known(owner, key, now).map(|(state, _)| state)
+    }
+
+    /// The same with its deadline.
+    #[inline]
+    pub(super) fn known(&self, owner: Slot, key: &FlowKey, now: u32) -> Option<(State, u32)> {
         let wanted = Record::of(owner, key, State(0), 0)?;
         let record = self.records.get(self.find(&wanted)? as usize)?;
-        (record.deadline > now).then_some(record.state)
+        (record.deadline > now).then_some((record.state, record.deadline))
     }
 
     /// Has the index's line for a connection fetched.

@@ -69,6 +69,10 @@ impl Decisions {
         self.kept.get(ask)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Decision)> {
+        self.kept.iter()
+    }
+
     pub(crate) fn has_room(&self) -> bool {
         self.kept.len() < MOST
     }

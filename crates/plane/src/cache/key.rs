@@ -156,6 +156,13 @@ impl Key {
         ask
     }
 
+    /// The same with a source port.
+    pub(crate) fn with_source_port(&self, port: u16) -> Key {
+        let mut key = *self;
+        key.words[1] = u32::from(port) << 16 | key.words[1] & 0xffff;
+        key
+    }
+
     /// The same whatever the source port's low byte: what a decision is about where a NAT gateway is on the way.
     pub(crate) fn any_port_of_block(&self) -> Key {
         let mut ask = *self;

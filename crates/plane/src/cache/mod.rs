@@ -38,6 +38,8 @@ pub(crate) struct FlowCache {
     version: u64,
     /// Keys that were put or removed, if somebody wants to know.
     changed: Option<Vec<Key>>,
+    /// Keys whose answers hold for another generation, if somebody wants to know.
+    renewed: Vec<Key>,
     decisions: Decisions,
 }
 
@@ -50,6 +52,7 @@ impl FlowCache {
             paths: Paths::new(paths),
             version: 0,
             changed: None,
+            renewed: Vec::new(),
             decisions: Decisions::default(),
         }
     }
@@ -310,6 +313,67 @@ impl FlowCache {
                 false
             }
         }
+    }
+
+    /// What is kept in a stretch of places and whose time has not come, but that a change has made stale: at most `most`
+    /// of it. Returns where the next look begins.
+    pub(crate) fn stale(
+        &self,
+        places: Range<usize>,
+        cells: &Cells,
+        now: u32,
+        most: usize,
+        into: &mut Vec<(Key, Found)>,
+    ) -> usize {
+        let end = places.end;
+        for (place, key, found) in self.stretch(places) {
+            let way = self.paths.way(found.path);
+            if !found.holds(now) || way.is_none_or(|way| cells.generation(way.cell()) == found.generation) {
+                continue;
+            }
+            if into.len() == most {
+                return place;
+            }
+            into.push((key, found));
+        }
+        end
+    }
+
+    /// Has an answer hold again, by the same path, for its cell's generation as it is now. Its time may only get shorter.
+    pub(crate) fn renew(&mut self, key: &Key, found: &Found, cells: &Cells, expires: u32) {
+        let Some(path) = self.paths.get(found.path) else {
+            return;
+        };
+        self.version += 1;
+        let generation = cells.generation(path.cell);
+        let hash = self.hash(key);
+        let (words, protocol) = (key.words(), key.protocol());
+        let stands = if key.is_v6() {
+            self.v6.renew(words, protocol, hash, generation, expires)
+        } else {
+            self.v4.renew(words, protocol, hash, generation, expires)
+        };
+        if let Some(changed) = self.changed.as_mut().filter(|_| stands) {
+            if expires == found.expires {
+                self.renewed.push(*key);
+            } else {
+                changed.push(*key);
+            }
+        }
+    }
+
+    /// Moves the answers out that hold for another generation.
+    pub(crate) fn take_renewed(&mut self, into: &mut Vec<Key>) {
+        into.append(&mut self.renewed);
+    }
+
+    /// What decisions are about that a change has made stale.
+    pub(crate) fn stale_decisions(&self, cells: &Cells, now: u32) -> Vec<Key> {
+        let stale = |decision: &Decision| (decision.expires.wrapping_sub(now) as i32) > 0;
+        let kept = self.decisions.iter();
+        kept.filter(|(_, decision)| stale(decision) && !self.holds(decision, cells, now))
+            .map(|(ask, _)| *ask)
+            .collect()
     }
 
     /// Forgets a flow's answer.

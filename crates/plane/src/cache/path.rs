@@ -126,7 +126,7 @@ impl Way {
 
     /// What the answer depends on.
     #[inline]
-    pub(super) fn cell(&self) -> CellId {
+    pub(crate) fn cell(&self) -> CellId {
         self.cell
     }
 }
@@ -153,7 +153,8 @@ impl Paths {
             ways: Vec::new(),
             users: Vec::new(),
             free: Vec::new(),
-            numbers: HashMap::new(),
+            // Memory is taken as it is used, and no walk waits for all of it to be moved.
+            numbers: HashMap::with_capacity(most),
             most,
             versions: Vec::new(),
             changed: None,

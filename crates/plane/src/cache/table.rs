@@ -249,6 +249,23 @@ impl<W: Words, const K: usize> Table<W, K> {
         Ok(old)
     }
 
+    /// Has an entry hold for another generation, until another time; false if it is not there.
+    pub(super) fn renew(
+        &mut self,
+        key: &[u32; 10],
+        protocol: u8,
+        hash: u64,
+        generation: u32,
+        expires: u32,
+    ) -> bool {
+        let Some(at) = self.place_of(key, protocol, hash) else {
+            return false;
+        };
+        let words = self.entries[at].words_mut();
+        (words[K], words[K + 1]) = (generation, expires);
+        true
+    }
+
     /// How many places there are, taken ones and free ones.
     pub(super) fn places(&self) -> usize {
         self.entries.len()

@@ -17,7 +17,7 @@ use atoll_model::Timestamp;
 use atoll_net::packet::{protocol, tcp_flags};
 
 use super::Engine;
-use super::walk::Hold;
+use super::walk::{Hold, LONGEST_HOLD};
 use crate::cache::{Decision, Key, Path, PortRole, Translated};
 
 /// How long a decision holds, in milliseconds: then a connection is walked again.
@@ -90,7 +90,7 @@ pub(super) fn answer_to(sent: &Packet, out: atoll_fabric::Port) -> Packet {
 }
 
 /// The translation on the way of a packet from inside, with its gateway: `None` if there are several.
-fn translation(effects: &Effects) -> Option<Option<(Slot, Mapping)>> {
+pub(super) fn translation(effects: &Effects) -> Option<Option<(Slot, Mapping)>> {
     let mut all = effects.iter().filter_map(|effect| match effect {
         Effect::Map { gateway, mapping, .. } => Some((*gateway, *mapping)),
         Effect::Track { .. } => None,
@@ -191,10 +191,10 @@ impl FlowView for Given<'_> {
 }
 
 /// An answer to what a decision is about, in the making.
-struct Decided {
-    decision: Decision,
-    there: Path,
-    back: Path,
+pub(super) struct Decided {
+    pub(super) decision: Decision,
+    pub(super) there: Path,
+    pub(super) back: Path,
 }
 
 impl Engine {
@@ -237,7 +237,7 @@ impl Engine {
                 None => return,
             },
         };
-        let unused = match self.decided(now, packet, hold, translation, reserved.as_ref()) {
+        let unused = match self.decided(now, packet, Some(hold.millis), translation, reserved.as_ref()) {
             Some(Decided {
                 decision,
                 there,
@@ -282,12 +282,13 @@ impl Engine {
         answered && self.flows.commit(&outcome.effects, now, 0).is_ok()
     }
 
-    /// The answer for all connections like one that is on its way.
-    fn decided(
+    /// The answer for all connections like one that is on its way. `hold` is for how many milliseconds the answer to that
+    /// one's packet holds; without it, there is none, and it is imagined.
+    pub(super) fn decided(
         &mut self,
         now: Timestamp,
         packet: &Packet,
-        hold: &Hold,
+        hold: Option<u32>,
         translation: Option<(Slot, Mapping)>,
         reserved: Option<&Reserved>,
     ) -> Option<Decided> {
@@ -332,9 +333,14 @@ impl Engine {
         if !returned {
             return None;
         }
-        // The connection itself is tracked by now: how long its answers hold is how long those of others will.
-        let held = walk(&self.fabric, &self.flows, &reply, now, &mut ());
-        if !held.cacheable() {
+        let hold = match hold {
+            // The connection itself is tracked by now: how long its answers hold is how long those of others will.
+            Some(hold) => walk(&self.fabric, &self.flows, &reply, now, &mut ())
+                .hold
+                .min(hold),
+            None => there.hold.min(back.hold).min(LONGEST_HOLD),
+        };
+        if hold == 0 {
             return None;
         }
         let mut ports = self.fabric.alike(&hops, port)?;
@@ -367,7 +373,7 @@ impl Engine {
                 reserved: reserved.id,
             }),
             expires: (now.0 as u32).wrapping_add(DECISION_HOLD),
-            hold: hold.millis.min(held.hold),
+            hold,
         };
         Some(Decided {
             decision,

@@ -146,7 +146,7 @@ impl Host {
     }
 }
 
-fn read(port: Port, data: &[u8]) -> Option<(Headers, Packet)> {
+pub(super) fn read(port: Port, data: &[u8]) -> Option<(Headers, Packet)> {
     let Ok(Frame::Ip(headers)) = parse(&data[vnet::LENGTH..]) else {
         return None;
     };
@@ -304,7 +304,7 @@ pub(super) fn holds(
 }
 
 /// A packet of something new, or an answer to one that arrived.
-fn next_packet(world: &World, arrived: &[Arrived], choices: &mut Choices) -> Option<Packet> {
+pub(super) fn next_packet(world: &World, arrived: &[Arrived], choices: &mut Choices) -> Option<Packet> {
     if choices.chance(45) {
         let got = arrived.iter().rev().nth(choices.below(arrived.len().min(4)))?;
         return world.reply(got, choices);
@@ -357,6 +357,10 @@ fn decisions_hold(
                     asked.push(packet);
                 }
             }
+        }
+        // Looked at again or not.
+        if choices.chance(60) {
+            host.engine.revalidate(now, choices.below(32));
         }
         // Whatever is kept, now and after what has changed since.
         for packet in asked.iter().rev().take(6) {

@@ -277,22 +277,19 @@ impl Engine {
 
     /// A packet of a connection as it came in, with these flags if it is one of TCP.
     fn imagine(&self, way: &Way, flags: u8) -> Option<Packet> {
-        let standing = self.ports.get(way.key.slot())?;
-        let (src_mac, dst_mac) = match (way.macs, standing.attachment) {
+        self.imagine_of(&way.key, way.macs, flags)
+    }
+
+    /// A packet of a flow as it comes in. Its MAC addresses are told by the port if it comes from the internet.
+    pub(super) fn imagine_of(&self, key: &Key, macs: Option<(Mac, Mac)>, flags: u8) -> Option<Packet> {
+        let standing = self.ports.get(key.slot())?;
+        let (src_mac, dst_mac) = match (macs, standing.attachment) {
             (Some(macs), _) => macs,
             (None, Attachment::Internet { router, station }) => (station, router),
             (None, Attachment::Eni(_)) => return None,
         };
-        let protocol = way.key.protocol();
-        let (src, dst) = way.key.addresses();
-        let L4::Ports {
-            src: src_port,
-            dst: dst_port,
-            ..
-        } = way.key.l4()
-        else {
-            return None;
-        };
+        let protocol = key.protocol();
+        let (src, dst) = key.addresses();
         Some(Packet {
             ingress: standing.attachment.port(),
             src_mac,
@@ -300,10 +297,13 @@ impl Engine {
             src,
             dst,
             protocol,
-            l4: L4::Ports {
-                src: src_port,
-                dst: dst_port,
-                tcp_flags: if protocol == protocol::TCP { flags } else { 0 },
+            l4: match key.l4() {
+                L4::Ports { src, dst, .. } => L4::Ports {
+                    src,
+                    dst,
+                    tcp_flags: if protocol == protocol::TCP { flags } else { 0 },
+                },
+                other => other,
             },
             hop_limit: 64,
             length: 60,

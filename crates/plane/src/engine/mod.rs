@@ -3,6 +3,7 @@
 //! No sockets and no clock here: frames, time and changes are given, what is to be sent is left in an
 //! [`Outbox`]. `batch.rs` takes the frames of a batch and asks for the memory that they will need, `forward.rs` is the way
 //! of a kept answer, `walk.rs` that of a packet which has none, `neighbour.rs` answers ARP and neighbour discovery,
+//! `revalidate.rs` looks at stale answers again,
 //! `fragment.rs` brings the pieces of a packet together with what their first one says, `decide.rs` and `made.rs` are about
 //! what the kernel does by itself.
 
@@ -13,6 +14,7 @@ mod fragment;
 mod made;
 mod misses;
 mod neighbour;
+mod revalidate;
 mod walk;
 
 use std::path::Path;
@@ -38,6 +40,7 @@ use made::Fresh;
 pub(crate) use made::{Kernel, Life, Made, Seen, Way};
 pub(crate) use misses::Allowance;
 use misses::Misses;
+use revalidate::Revalidation;
 use walk::AnswerBudget;
 
 /// How much the engine keeps. All of it is bounded.
@@ -138,6 +141,7 @@ pub struct Engine {
     budget: Budget,
     /// When decisions may be looked through again.
     decisions_due: Timestamp,
+    revalidation: Revalidation,
 }
 
 /// How often decisions are looked through for those that do not hold any more, in milliseconds.
@@ -190,6 +194,7 @@ impl Engine {
             fresh: Fresh::default(),
             budget: Budget::default(),
             decisions_due: now,
+            revalidation: Revalidation::default(),
         }
     }
 
@@ -260,6 +265,7 @@ impl Engine {
     /// Moves out what changed since the last call.
     pub(crate) fn take_changes(&mut self, into: &mut Changes) {
         self.cache.take_changes(&mut into.keys, &mut into.paths);
+        self.cache.take_renewed(&mut into.renewed);
         self.cells.take_risen(&mut into.cells);
         self.ports.take_changes(&mut into.ports);
         self.cache.take_changed_decisions(&mut into.decisions);
@@ -269,7 +275,9 @@ impl Engine {
     /// Takes a change of configuration in. Answers that depend on what it changed are stale at once.
     pub fn apply(&mut self, delta: &Delta) {
         let changed = self.fabric.apply(delta);
-        self.cells.bump(&changed);
+        if !self.cells.bump(&changed).is_empty() {
+            self.revalidation.begin(self.cache.places());
+        }
         self.forget(&changed);
     }
 
@@ -535,5 +543,7 @@ mod after;
 mod decision_law;
 #[cfg(test)]
 mod nat_decision_law;
+#[cfg(test)]
+mod revalidation_law;
 #[cfg(test)]
 mod tests;

@@ -217,6 +217,8 @@ enum Step {
     Routes(u8),
     Interface(u8),
     Port(u8),
+    /// So many walks' worth of what is stale is looked at again.
+    Revalidate(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -258,6 +260,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Routes),
         1 => any::<u8>().prop_map(Step::Interface),
         1 => any::<u8>().prop_map(Step::Port),
+        4 => (0..600usize).prop_map(Step::Revalidate),
     ]
 }
 
@@ -396,6 +399,10 @@ fn run(steps: &[Step]) -> Result<(u64, u64, u64), TestCaseError> {
                     _ => {}
                 }
                 world.engine.apply(&host.delta());
+                continue;
+            }
+            Step::Revalidate(budget) => {
+                world.engine.revalidate(world.now, budget);
                 continue;
             }
             Step::Port(n) => {

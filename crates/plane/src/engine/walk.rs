@@ -4,8 +4,8 @@ use hashbrown::HashMap;
 
 use atoll_fabric::flows::Effect;
 use atoll_fabric::{
-    Action, Answer, Drop, Effects, FlowView, Fragment, L4, Outcome, Packet, Place, Port, Quote, Stage,
-    Verdict,
+    Action, Answer, CellId, Cells, Drop, Effects, FlowView, Fragment, L4, Outcome, Packet, Place, Port,
+    Quote, Stage, Verdict,
 };
 use atoll_model::Timestamp;
 use atoll_net::packet::{
@@ -23,7 +23,7 @@ use crate::vnet::{self, Vnet};
 const ATTEMPTS: usize = 4;
 /// Longest that an answer is kept without a walk, in milliseconds: bounds what a tracked connection's end takes
 /// to be noticed by the tables.
-const LONGEST_HOLD: u32 = 60_000;
+pub(super) const LONGEST_HOLD: u32 = 60_000;
 
 impl Engine {
     /// Walks a packet and does what comes of it. `data` is the vnet header and the frame.
@@ -199,6 +199,16 @@ impl Engine {
 
     /// How the packets of a flow are forwarded, and the flow's number, if one answer can say it for all.
     pub(super) fn leads(&mut self, packet: &Packet, outcome: &Outcome) -> Option<(Path, u16)> {
+        self.leads_again(packet, outcome, Cells::EVERYTHING)
+    }
+
+    /// The same, where an answer mostly depends on what it depended on `before`.
+    pub(super) fn leads_again(
+        &mut self,
+        packet: &Packet,
+        outcome: &Outcome,
+        before: CellId,
+    ) -> Option<(Path, u16)> {
         let Verdict::Forward(action) = &outcome.verdict else {
             return None;
         };
@@ -218,7 +228,7 @@ impl Engine {
             // Two numbers find no room in an entry.
             _ => return None,
         };
-        let cell = self.cells.intern(&outcome.dependencies);
+        let cell = self.cells.intern_again(before, &outcome.dependencies);
         let (src_mac, dst_mac) = macs(action, &standing);
         let path = Path {
             macs: match packet.ingress {

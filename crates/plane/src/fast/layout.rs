@@ -138,6 +138,22 @@ pub(crate) const MADE_TAKEN: u32 = 8;
 /// Places for made flows.
 pub(crate) const MADE_PLACES: u32 = 32_768;
 
+/// A kept answer that holds for another generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Renewal {
+    pub key: Key6,
+    pub v6: u32,
+    pub path: u32,
+    pub path_version: u32,
+    pub generation: u32,
+    pub number: u16,
+    pub reserved: u16,
+}
+
+/// So many at a time.
+pub(crate) const RENEWALS: u32 = 256;
+
 /// A port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

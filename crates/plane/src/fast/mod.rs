@@ -12,6 +12,7 @@ mod before;
 mod drops;
 pub(crate) mod layout;
 mod made;
+mod renew;
 mod tables;
 mod words;
 
@@ -42,6 +43,7 @@ use drops::Drops;
 use layout::Flow;
 pub use layout::KernelCounters;
 use made::MadeFlows;
+use renew::Renewals;
 use tables::{Decisions, Flows};
 use words::{KernelKey, kernels};
 
@@ -120,6 +122,8 @@ pub enum FastError {
 pub(crate) struct Changes {
     /// Keys that were put, replaced or removed.
     pub keys: Vec<Key>,
+    /// Keys whose answers hold for another generation than before, and are else as they were.
+    pub renewed: Vec<Key>,
     /// Places of paths that were filled or emptied.
     pub paths: Vec<u32>,
     /// Cells whose generation rose.
@@ -144,6 +148,8 @@ pub(crate) struct Waiting {
 enum Wait {
     Flow(Key),
     Decision(Key),
+    /// Nothing but its generation is another.
+    Renewed(Key),
 }
 
 impl Waiting {
@@ -163,6 +169,7 @@ pub(crate) struct Fast {
     now: SharedArray,
     ports: SharedArray,
     decisions: Decisions,
+    renewals: Renewals,
     drops: Drops,
     /// The engine's way to what the program makes, until the engine has it.
     kernel: Option<MadeFlows>,
@@ -203,6 +210,12 @@ impl Fast {
         program.load()?;
         let id = program.info()?.id();
         let program = program.fd()?.try_clone().map_err(FastError::Share)?;
+        let renew: &mut SchedClassifier = ebpf
+            .program_mut(renew::PROGRAM_NAME)
+            .ok_or(FastError::Missing("program renew"))?
+            .try_into()?;
+        renew.load()?;
+        let renew = renew.fd()?.try_clone().map_err(FastError::Share)?;
         let mut take = |name| ebpf.take_map(name).ok_or(FastError::Missing(name));
         let mut shared = |name, length, value| match take(name)? {
             aya::maps::Map::Array(map) => {
@@ -213,6 +226,7 @@ impl Fast {
         let paths = shared("paths", capacity.paths, size_of::<layout::Path>())?;
         let cells = shared("cells", capacity.cells, size_of::<u32>())?;
         let ports = shared("ports", INTERFACES, size_of::<layout::Port>())?;
+        let renewals = shared("renewals", layout::RENEWALS, size_of::<layout::Renewal>())?;
         let made = shared("made", layout::MADE_PLACES, size_of::<layout::Made>())?;
         let (now, clock) = match take("now")? {
             aya::maps::Map::Array(map) => {
@@ -243,6 +257,7 @@ impl Fast {
             flows,
             ports,
             decisions: Decisions::new(take("decisions4")?, take("decisions6")?)?,
+            renewals: Renewals::new(renew, renewals),
             drops: Drops::new(&mut take)?,
             counts: PerCpuArray::try_from(take("counts")?)?,
             program,
@@ -293,6 +308,10 @@ impl Fast {
                 None => self.flows.remove(&key),
             }
         }
+        let renewed = changes.renewed.drain(..);
+        waiting
+            .queue
+            .extend(renewed.map(|key| (Wait::Renewed(key), waiting.round)));
         for ask in changes.decisions.drain(..) {
             match cache.decision(&ask) {
                 Some(_) => waiting.queue.push_back((Wait::Decision(ask), waiting.round)),
@@ -328,6 +347,24 @@ impl Fast {
                     Some(decision) => self.put_decision(&ask, decision, cache),
                     None => self.decisions.remove(&ask),
                 },
+                Wait::Renewed(key) => {
+                    if let Some(found) = cache.peek(&key) {
+                        self.renewals.add(&key, &found, cache);
+                    }
+                    if self.renewals.is_full() {
+                        self.renew(cache);
+                    }
+                }
+            }
+        }
+        self.renew(cache);
+    }
+
+    fn renew(&mut self, cache: &FlowCache) {
+        for key in self.renewals.run() {
+            // Refused: entry by entry then.
+            if let Some(found) = cache.peek(&key) {
+                self.put(&key, &found, cache);
             }
         }
     }

@@ -112,6 +112,9 @@ fn agree(words: &[u32], steps: &[[u32; 14]], counts: &Counts) -> Result<(), Test
     for words in steps {
         let mut choices = Choices::new(words);
         twin.pass(10);
+        if choices.chance(50) {
+            twin.revalidate(choices.below(40));
+        }
         let packet = match choices.below(24) {
             22 => {
                 // What is known by then is taken up, as it is where time passes by itself.

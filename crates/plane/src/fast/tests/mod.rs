@@ -200,6 +200,13 @@ impl Twin {
         self.follow();
     }
 
+    /// Looks at what is stale. Both do, since what they decide again keeps its ports.
+    fn revalidate(&mut self, budget: usize) {
+        self.kernel.revalidate(self.now, budget);
+        self.plain.revalidate(self.now, budget);
+        self.follow();
+    }
+
     /// Has a frame come in at an interface of both hosts: they do the same with it, or it fails.
     fn offer(&mut self, ifindex: u32, data: &[u8]) -> Result<Offered, TestCaseError> {
         let plain = through(&mut self.plain, self.now, ifindex, data);
