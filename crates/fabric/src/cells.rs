@@ -3,7 +3,9 @@
 //! A cached answer keeps a (cell, generation) pair and compares once a packet; a change bumps the cells that
 //! contain a changed component, so the answers that depend on it, and no others, are walked again.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::component::{Changed, Component, Dependencies};
 use crate::flows::Effects;
@@ -19,7 +21,9 @@ pub struct Cells {
     generations: Vec<u32>,
     sets: Vec<Box<[Component]>>,
     free: Vec<u32>,
-    by_set: HashMap<Box<[Component]>, u32>,
+    /// Cells by their sets.
+    by_set: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     by_component: HashMap<Component, Vec<u32>>,
     /// Cells whose generation rose, if somebody wants to know.
     risen: Option<Vec<CellId>>,
@@ -35,13 +39,18 @@ impl Cells {
 
     /// Room for so many sets.
     pub fn new(capacity: usize) -> Cells {
+        // Memory is taken as it is used, and no walk waits for all of it to be moved.
+        let mut generations = Vec::with_capacity(capacity.saturating_add(2));
+        generations.resize(2, 0);
+        let mut sets = Vec::with_capacity(capacity.saturating_add(2));
+        sets.resize(2, Box::default());
         Cells {
             capacity: capacity.max(1),
-            generations: vec![0; 2],
-            sets: vec![Box::default(); 2],
+            generations,
+            sets,
             free: Vec::new(),
-            // Memory is taken as it is used, and no walk waits for all of it to be moved.
-            by_set: HashMap::with_capacity(capacity),
+            by_set: HashTable::with_capacity(capacity),
+            hasher: DefaultHashBuilder::default(),
             by_component: HashMap::new(),
             risen: None,
         }
@@ -107,7 +116,9 @@ impl Cells {
         {
             return before;
         }
-        if let Some(cell) = self.by_set.get(set) {
+        let hash = self.hasher.hash_one(set);
+        let is_it = |cell: &u32| self.sets.get(*cell as usize).is_some_and(|known| **known == *set);
+        if let Some(cell) = self.by_set.find(hash, is_it) {
             return CellId(*cell);
         }
         if self.by_set.len() >= self.capacity {
@@ -122,7 +133,9 @@ impl Cells {
             }
         };
         self.sets[cell as usize] = set.into();
-        self.by_set.insert(set.into(), cell);
+        let (sets, hasher) = (&self.sets, &self.hasher);
+        let again = |cell: &u32| sets.get(*cell as usize).map_or(0, |set| hasher.hash_one(&**set));
+        self.by_set.insert_unique(hash, cell, again);
         for component in set {
             self.by_component.entry(*component).or_default().push(cell);
         }
@@ -184,7 +197,10 @@ impl Cells {
                     }
                 }
             }
-            self.by_set.remove(set);
+            let hash = self.hasher.hash_one(&**set);
+            if let Ok(found) = self.by_set.find_entry(hash, |kept| *kept == cell) {
+                found.remove();
+            }
             self.sets[cell as usize] = Box::default();
             self.rise(cell);
             self.free.push(cell);

@@ -364,8 +364,8 @@ const LINGER: Duration = Duration::from_micros(30);
 
 /// Stale answers that are looked at in one piece when nothing else is to be done, and after a batch of packets: some 100
 /// and some 25 microseconds.
-const PIECE: usize = 128;
-const PIECE_BESIDE: usize = 32;
+const PIECE: usize = 64;
+const PIECE_BESIDE: usize = 16;
 /// How long another thread may take to wake and get the lock that it waits for.
 const HANDOVER: Duration = Duration::from_micros(200);
 const AT_ONCE: Timespec = Timespec {

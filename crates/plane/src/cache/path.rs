@@ -1,6 +1,8 @@
 //! What flows share: how their packets are forwarded.
 
-use hashbrown::{HashMap, HashSet};
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 
 use atoll_fabric::CellId;
 use atoll_memory::prefetch;
@@ -138,7 +140,9 @@ pub(super) struct Paths {
     ways: Vec<Way>,
     users: Vec<u32>,
     free: Vec<u32>,
-    numbers: HashMap<Path, u32>,
+    /// Numbers by what stands at their places.
+    numbers: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     most: usize,
     /// How often each place was filled or emptied.
     versions: Vec<u32>,
@@ -149,14 +153,15 @@ pub(super) struct Paths {
 impl Paths {
     pub(super) fn new(most: usize) -> Paths {
         Paths {
-            places: Vec::new(),
-            ways: Vec::new(),
-            users: Vec::new(),
-            free: Vec::new(),
             // Memory is taken as it is used, and no walk waits for all of it to be moved.
-            numbers: HashMap::with_capacity(most),
+            places: Vec::with_capacity(most),
+            ways: Vec::with_capacity(most),
+            users: Vec::with_capacity(most),
+            free: Vec::new(),
+            numbers: HashTable::with_capacity(most),
+            hasher: DefaultHashBuilder::default(),
             most,
-            versions: Vec::new(),
+            versions: Vec::with_capacity(most),
             changed: None,
         }
     }
@@ -213,7 +218,10 @@ impl Paths {
 
     /// The path's number, with one user more; `None` when there are too many paths.
     pub(super) fn intern(&mut self, path: Path) -> Option<u32> {
-        let number = match self.numbers.get(&path) {
+        let hash = self.hasher.hash_one(path);
+        let places = &self.places;
+        let stands = |number: &u32| places.get(*number as usize).and_then(Option::as_ref) == Some(&path);
+        let number = match self.numbers.find(hash, stands) {
             Some(number) => *number,
             None => {
                 let number = match self.free.pop() {
@@ -228,13 +236,26 @@ impl Paths {
                     }
                 };
                 *self.places.get_mut(number as usize)? = Some(path);
-                self.numbers.insert(path, number);
+                let (places, hasher) = (&self.places, &self.hasher);
+                let again = |number: &u32| {
+                    let path = places.get(*number as usize).and_then(Option::as_ref);
+                    path.map_or(0, |path| hasher.hash_one(path))
+                };
+                self.numbers.insert_unique(hash, number, again);
                 self.change(number);
                 number
             }
         };
         *self.users.get_mut(number as usize)? += 1;
         Some(number)
+    }
+
+    /// What stood at a place is not found any more.
+    fn forget(&mut self, path: &Path, number: u32) {
+        let hash = self.hasher.hash_one(path);
+        if let Ok(found) = self.numbers.find_entry(hash, |kept| *kept == number) {
+            found.remove();
+        }
     }
 
     /// One user less.
@@ -247,7 +268,7 @@ impl Paths {
             && let Some(place) = self.places.get_mut(number as usize)
         {
             if let Some(path) = place.take() {
-                self.numbers.remove(&path);
+                self.forget(&path, number);
                 self.change(number);
             }
             self.free.push(number);
@@ -259,7 +280,7 @@ impl Paths {
         for number in 0..self.places.len() {
             let place = self.places.get_mut(number);
             if let Some(path) = place.and_then(|place| place.take_if(|path| path.out == slot)) {
-                self.numbers.remove(&path);
+                self.forget(&path, number as u32);
                 self.change(number as u32);
             }
         }

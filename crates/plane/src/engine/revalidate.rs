@@ -10,7 +10,7 @@
 
 use atoll_fabric::flows::{Effect, Reserved};
 use atoll_fabric::packet::protocol;
-use atoll_fabric::{Effects, Verdict, walk};
+use atoll_fabric::{Ahead, Effects, Port, Verdict, walk};
 use atoll_model::Timestamp;
 use atoll_net::packet::tcp_flags;
 
@@ -43,6 +43,8 @@ impl Revalidation {
 
 /// Places that are looked at for each walk that may be made: most are free, or hold.
 const PLACES_A_WALK: usize = 64;
+/// So many walks ask for their memory together.
+const TOGETHER: usize = 32;
 /// As how many walks a decision counts.
 const DEAR: usize = 4;
 /// The source port that a decision is looked at with if it is about that one, as Linux would choose it.
@@ -91,10 +93,28 @@ impl Engine {
         };
         *place = next;
         *left = left.saturating_sub(next - from);
-        for (key, found) in stale.drain(..) {
-            self.answer_again(now, &key, &found);
+        for together in stale.chunks(TOGETHER) {
+            self.look_ahead_again(together);
+            for (key, found) in together {
+                self.answer_again(now, key, found);
+            }
         }
+        stale.clear();
         self.revalidation.stale = stale;
+    }
+
+    /// Asks for the memory that the walks of these flows' next packets will read.
+    fn look_ahead_again(&self, stale: &[(Key, Found)]) {
+        let ahead = stale
+            .iter()
+            .filter_map(|(key, _)| match self.ports.get(key.slot())?.attachment.port() {
+                Port::Eni(sender) => Some(Ahead {
+                    sender,
+                    connection: key.connection(),
+                }),
+                Port::Internet => None,
+            });
+        self.fabric.look_ahead(&self.flows, ahead);
     }
 
     /// Walks what the next packet of a flow would be.
