@@ -11,6 +11,7 @@ use super::share::Shares;
 use super::table::Table;
 use super::{Effect, Effects, FlowKey, FlowView, Mapping, Slot, State, index};
 use crate::component::Changed;
+use crate::tracking::HOLD_MOST;
 
 /// How much a host remembers.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +83,31 @@ pub struct Flows {
 
 const TICK: u64 = 100;
 
+/// The tick at which something is forgotten.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forgotten {
+    /// This one, if nothing is known of it.
+    at: u32,
+    /// Up to this one it stays what it was, if its state does: an answer that was left before is given until then.
+    latest: u32,
+}
+
+impl Forgotten {
+    /// This one, whatever is known.
+    pub(super) fn at(tick: u32) -> Forgotten {
+        Forgotten { at: tick, latest: 0 }
+    }
+
+    /// The tick for what was `known`, with its tick, and has this state now.
+    pub(super) fn after(self, known: Option<(State, u32)>, state: State) -> u32 {
+        match known {
+            // What lies beyond was configured otherwise.
+            Some((before, until)) if before == state && until <= self.latest => self.at.max(until),
+            _ => self.at,
+        }
+    }
+}
+
 impl Flows {
     /// Empty, with all its memory reserved.
     pub fn new(limits: Limits, now: Timestamp) -> Flows {
@@ -112,13 +138,22 @@ impl Flows {
         u32::try_from(at.div_ceil(TICK)).unwrap_or(u32::MAX)
     }
 
+    /// When something is forgotten that has just been met, and of which answers are held.
+    fn forgotten(&self, now: Timestamp, timeout: u32, held: u32) -> Forgotten {
+        Forgotten {
+            at: self.deadline(now, timeout.saturating_add(held)),
+            latest: self.deadline(now, timeout.saturating_add(HOLD_MOST)),
+        }
+    }
+
     /// When a tick begins.
     pub(super) fn time(&self, tick: u32) -> Timestamp {
         self.base.plus_millis(u64::from(tick) * TICK)
     }
 
     /// Does what a walk asked for. `held` is for how many milliseconds its answer will be given to later packets
-    /// of the flow without a walk (see [`crate::Outcome::hold`]): their time counts as this packet's.
+    /// of the flow without a walk (see [`crate::Outcome::hold`]): their time counts as this packet's. So does the time of
+    /// those that an earlier answer is still given to: what nothing has changed is not forgotten sooner than it would have been.
     pub fn commit(&mut self, effects: &Effects, now: Timestamp, held: u32) -> Result<(), LostRace> {
         let tick = self.tick(now);
         for effect in effects.iter() {
@@ -130,8 +165,8 @@ impl Flows {
                     timeout,
                     begins: _,
                 } => {
-                    let deadline = self.deadline(now, timeout.saturating_add(held));
-                    self.put_connection(*owner, key, *state, now, deadline)?;
+                    let forgotten = self.forgotten(now, *timeout, held);
+                    self.put_connection(*owner, key, *state, now, forgotten)?;
                 }
                 Effect::Map {
                     gateway,
@@ -140,9 +175,9 @@ impl Flows {
                     timeout,
                     begins: _,
                 } => {
-                    let deadline = self.deadline(now, timeout.saturating_add(held));
+                    let forgotten = self.forgotten(now, *timeout, held);
                     self.mappings
-                        .put(*gateway, mapping, *state, tick, deadline)
+                        .put(*gateway, mapping, *state, tick, forgotten)
                         .map_err(|refused| match refused {
                             Refused::Full => LostRace::TableFull,
                             Refused::PortTaken => LostRace::PortTaken,
@@ -159,12 +194,13 @@ impl Flows {
         key: &FlowKey,
         state: State,
         now: Timestamp,
-        deadline: u32,
+        forgotten: Forgotten,
     ) -> Result<(), LostRace> {
-        let known = self.tracked(owner, key, now).is_some();
-        if !known && !self.has_room(owner, key) {
+        let known = self.known(owner, key, self.tick(now));
+        if known.is_none() && !self.has_room(owner, key) {
             return Err(LostRace::TableFull);
         }
+        let deadline = forgotten.after(known, state);
         let put = match Family::of(key.local) {
             Family::V4 => self.v4.put(owner, key, state, deadline),
             Family::V6 => self.v6.put(owner, key, state, deadline),
@@ -187,13 +223,7 @@ impl Flows {
         let (wanted, known) = match effect {
             Effect::Track {
                 owner, key, state, ..
-            } => {
-                let known = match Family::of(key.local) {
-                    Family::V4 => self.v4.known(*owner, key, tick),
-                    Family::V6 => self.v6.known(*owner, key, tick),
-                };
-                (state, known)
-            }
+            } => (state, self.known(*owner, key, tick)),
             Effect::Map {
                 gateway,
                 mapping,
@@ -203,6 +233,14 @@ impl Flows {
         };
         let (state, deadline) = known?;
         (state == *wanted).then(|| self.time(deadline))
+    }
+
+    /// What is known of a connection, and the tick at which it is forgotten.
+    fn known(&self, owner: Slot, key: &FlowKey, tick: u32) -> Option<(State, u32)> {
+        match Family::of(key.local) {
+            Family::V4 => self.v4.known(owner, key, tick),
+            Family::V6 => self.v6.known(owner, key, tick),
+        }
     }
 
     fn own(&mut self, owner: Slot, more: u32) {

@@ -6,6 +6,7 @@ use atoll_model::nat_gateway::{CONNECTIONS_PER_DESTINATION, PORTS};
 
 use super::destinations::Destinations;
 use super::index::Index;
+use super::live::Forgotten;
 use super::reserved::{BLOCK, Reservations, Reserved, ReservedId, low};
 use super::table::mix;
 use super::{Mapping, Slot, State};
@@ -348,18 +349,19 @@ impl Mappings {
         mapping: &Mapping,
         state: State,
         now: u32,
-        deadline: u32,
+        forgotten: Forgotten,
     ) -> Result<(), Refused> {
         let wanted = Record {
             state,
-            ..Record::of(gateway, mapping, deadline)
+            ..Record::of(gateway, mapping, forgotten.after(None, state))
         };
         if let Some(at) = self.find_forward(&wanted)
             && let Some(record) = self.records.get_mut(at as usize)
         {
             if record.same_reverse(&wanted) {
                 let counted = record.counts();
-                (record.state, record.deadline) = (state, deadline);
+                let known = (record.deadline > now).then_some((record.state, record.deadline));
+                (record.state, record.deadline) = (state, forgotten.after(known, state));
                 self.touch(at as usize);
                 match (counted, wanted.counts()) {
                     (false, true) => self.count_in(&wanted),
@@ -506,7 +508,7 @@ mod tests {
             let mut mapping = wanted(i as u16);
             mapping.outside_port = mappings.free_port(gateway, &mapping, 0).unwrap();
             assert!(used.insert(mapping.outside_port));
-            mappings.put(gateway, &mapping, State(0), 0, 3500).unwrap();
+            mappings.put(gateway, &mapping, State(0), 0, Forgotten::at(3500)).unwrap();
         }
         assert_eq!(mappings.free_port(gateway, &wanted(60_000), 0), None);
         let elsewhere = Mapping {
@@ -530,7 +532,7 @@ mod tests {
         let put = |mappings: &mut Mappings, gateway, port| {
             let mut mapping = wanted(port);
             mapping.outside_port = mappings.free_port(gateway, &mapping, 0)?;
-            mappings.put(gateway, &mapping, State(0), 0, 3500).ok()
+            mappings.put(gateway, &mapping, State(0), 0, Forgotten::at(3500)).ok()
         };
         let taken = (0..100)
             .filter_map(|port| put(&mut mappings, flooded, port))
@@ -546,7 +548,7 @@ mod tests {
             ..wanted(200)
         };
         assert_eq!(
-            mappings.put(flooded, &beyond, State(0), 0, 3500),
+            mappings.put(flooded, &beyond, State(0), 0, Forgotten::at(3500)),
             Err(Refused::Full)
         );
         mappings.expire(3500, usize::MAX, |_| false);

@@ -3,7 +3,7 @@
 use atoll_model::Timestamp;
 use atoll_net::Family;
 
-use super::live::Flows;
+use super::live::{Flows, Forgotten};
 use super::{FlowKey, Mapping, Slot, State};
 
 /// A table of [`Flows`].
@@ -126,7 +126,7 @@ impl Flows {
         let Some(left) = remembered.until().0.checked_sub(now.0).filter(|left| *left > 0) else {
             return false;
         };
-        let deadline = self.deadline(now, u32::try_from(left).unwrap_or(u32::MAX));
+        let forgotten = Forgotten::at(self.deadline(now, u32::try_from(left).unwrap_or(u32::MAX)));
         match remembered {
             Remembered::Connection {
                 owner, key, state, ..
@@ -134,7 +134,7 @@ impl Flows {
                 if Family::of(key.local) != Family::of(key.remote) {
                     return false;
                 }
-                self.put_connection(*owner, key, *state, now, deadline).is_ok()
+                self.put_connection(*owner, key, *state, now, forgotten).is_ok()
             }
             Remembered::Mapping {
                 owner,
@@ -143,7 +143,7 @@ impl Flows {
                 ..
             } => {
                 let tick = self.tick(now);
-                self.mappings.put(*owner, mapping, *state, tick, deadline).is_ok()
+                self.mappings.put(*owner, mapping, *state, tick, forgotten).is_ok()
             }
         }
     }

@@ -313,6 +313,7 @@ mod tests {
 
     use atoll_model::nat_gateway::CONNECTIONS_PER_DESTINATION;
 
+    use super::super::live::Forgotten;
     use super::super::nat::Mappings;
     use super::super::{Mapping, Slot};
     use super::*;
@@ -335,7 +336,7 @@ mod tests {
     fn put(mappings: &mut Mappings, mut mapping: Mapping, now: u32) -> Mapping {
         mapping.outside_port = mappings.free_port(GATEWAY, &mapping, now).unwrap();
         mappings
-            .put(GATEWAY, &mapping, State(0), now, now + IDLE)
+            .put(GATEWAY, &mapping, State(0), now, Forgotten::at(now + IDLE))
             .unwrap();
         mapping
     }
@@ -358,7 +359,7 @@ mod tests {
             };
             assert!(!(reserved.outside..reserved.outside + BLOCK).contains(&port));
             mapping.outside_port = port;
-            mappings.put(GATEWAY, &mapping, State(0), 0, IDLE).unwrap();
+            mappings.put(GATEWAY, &mapping, State(0), 0, Forgotten::at(IDLE)).unwrap();
             others += 1;
         }
         assert_eq!(others, CONNECTIONS_PER_DESTINATION - usize::from(BLOCK));
@@ -391,7 +392,7 @@ mod tests {
             ..wanted(6, 2000)
         };
         for mapping in [&elsewhere, &taken] {
-            mappings.put(GATEWAY, mapping, State(0), 0, IDLE).unwrap();
+            mappings.put(GATEWAY, mapping, State(0), 0, Forgotten::at(IDLE)).unwrap();
         }
         let reserved = mappings.reserve(GATEWAY, &first, 0).unwrap();
         assert_eq!(

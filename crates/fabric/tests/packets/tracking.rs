@@ -325,3 +325,31 @@ fn connections_end_with_their_interface() {
     t.scene.flows.expire(now, 100);
     assert_eq!(t.scene.flows.connections(), 1, "the other end is still there");
 }
+
+#[test]
+fn a_walk_without_an_answer_to_keep_lets_no_connection_be_forgotten_sooner() {
+    // semantics 46: the packets that an answer is still given to begin its idle time anew, too
+    let mut t = two_tier();
+    let syn = t.scene.syn(t.web, t.scene.addr(t.db), 40000, 5432);
+    assert_eq!(t.scene.exchange(&syn), (Stage::Delivered, Stage::Delivered));
+    let ack = acked(&syn);
+    t.scene.send(&ack);
+    let sent = |t: &mut TwoTier, packet: &Packet, held: u32| {
+        let outcome = atoll_fabric::walk(&t.scene.fabric, &t.scene.flows, packet, t.scene.now, &mut ());
+        t.scene.flows.commit(&outcome.effects, t.scene.now, held).unwrap();
+        let known = |effect| t.scene.flows.known_until(effect, t.scene.now).unwrap();
+        let until: Vec<_> = outcome.effects.iter().map(known).collect();
+        assert_eq!(until.len(), 2, "both ends");
+        until
+    };
+    let held = sent(&mut t, &ack, 20_000);
+    t.scene.after(1);
+    assert_eq!(sent(&mut t, &ack, 0), held);
+    t.scene.after(30);
+    let later = sent(&mut t, &ack, 0);
+    assert!(later > held, "its own idle time is longer by then");
+    // No answer is given that long: it was another idle time.
+    sent(&mut t, &ack, 100_000);
+    assert_eq!(sent(&mut t, &ack, 0), later);
+    assert!(sent(&mut t, &flagged(&ack, tcp::RST), 0) < later, "it has ended");
+}

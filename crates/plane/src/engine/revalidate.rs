@@ -6,11 +6,12 @@
 //!
 //! That is no packet. Nothing is committed, refreshed or counted as one: an answer that a walk still gives holds again,
 //! exactly as long as it would have held before. Where a packet would do more than refresh what is known, begin a
-//! connection above all, the answer stays stale and that packet is walked. What would be dropped is forgotten.
+//! connection above all, or would be dropped, the answer stays stale and that packet is walked: counted, logged and
+//! told as every other one.
 
 use atoll_fabric::flows::{Effect, Reserved};
 use atoll_fabric::packet::protocol;
-use atoll_fabric::{Ahead, Effects, Port, Verdict, walk};
+use atoll_fabric::{Ahead, Effects, Port, walk};
 use atoll_model::Timestamp;
 use atoll_net::packet::tcp_flags;
 
@@ -135,10 +136,6 @@ impl Engine {
         };
         self.counters.revalidated += 1;
         let outcome = walk(&self.fabric, &self.flows, &packet, now, &mut ());
-        if matches!(outcome.verdict, Verdict::Drop(_)) {
-            self.cache.forget(key);
-            return;
-        }
         let at = now.0 as u32;
         let left = found.expires.wrapping_sub(at);
         if !outcome.cacheable() || !self.stays(&outcome.effects, now, left) {
