@@ -20,6 +20,7 @@ mod journal;
 mod live_flows;
 mod plane;
 mod port;
+mod sockets;
 #[allow(unsafe_code)]
 mod sys;
 mod vnet;

@@ -19,8 +19,9 @@ use crate::error::PlaneError;
 use crate::fast::{Fast, FastCapacity, Waiting};
 use crate::live_flows::{Beside, FlowQuery, LiveFlows, Scan};
 use crate::port::Attachment;
+use crate::sockets::{Groups, Room, Sockets};
 use crate::sys::interface;
-use crate::worker::{Groups, Room, Shared, Sockets, Worker};
+use crate::worker::{Shared, Worker};
 
 /// How to start a plane.
 #[derive(Clone, Copy, Debug)]
@@ -184,9 +185,12 @@ impl Plane {
         // A new port may have had another program before.
         core.take_up_before();
         core.follow(&mut waiting);
-        core.settle(&mut waiting, true);
+        let mut more = core.settle(&mut waiting, true);
         let stale = core.engine.is_revalidating();
         drop(core);
+        while more {
+            more = self.inner.shared.lock().settle(&mut waiting, true);
+        }
         if stale && !self.inner.shared.stale.swap(true, Ordering::AcqRel) {
             self.inner.wake_one();
         }

@@ -7,7 +7,7 @@
 //! lock.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +22,9 @@ use atoll_model::Timestamp;
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::fast::{Changes, Fast, Waiting};
-use crate::sys::lanes::{Group, Lanes};
-use crate::sys::ring::{BATCH, EtherType, Place};
-use crate::sys::sender::{Outgoing, Sender};
+use crate::sockets::{Sockets, packets_wait};
+use crate::sys::ring::BATCH;
+use crate::sys::sender::Outgoing;
 
 /// What the threads share.
 pub(crate) struct Core {
@@ -113,10 +113,7 @@ impl Shared {
 
     /// Whether no packet waits at any thread's sockets, nor is being worked off.
     fn is_quiet(&self) -> bool {
-        let sockets = self.sockets();
-        let waits = |socket| PollFd::new(socket, PollFlags::IN);
-        let mut sockets: Vec<PollFd<'_>> = sockets.iter().map(waits).collect();
-        matches!(poll(&mut sockets, Some(&AT_ONCE)), Ok(0))
+        !packets_wait(&self.sockets())
     }
 
     /// The processors that threads are to stay on.
@@ -185,16 +182,21 @@ impl Core {
         }
     }
 
-    /// Gives the kernel the answers that wait, if no packet of their flows can wait any more.
-    pub(crate) fn settle(&mut self, waiting: &mut Waiting, quiet: bool) {
-        if let Some(fast) = &mut self.fast {
-            fast.settle(waiting, &self.engine.cache, quiet);
-        }
+    /// Gives the kernel a part of the answers that wait, if no packet of their flows can wait any more. Returns whether there
+    /// are more of them.
+    pub(crate) fn settle(&mut self, waiting: &mut Waiting, quiet: bool) -> bool {
+        let fast = self.fast.as_mut();
+        fast.is_some_and(|fast| fast.settle(waiting, &self.engine.cache, quiet))
     }
 
-    /// Looks at a piece of what changes have made stale; false when there is nothing left.
-    fn revalidate(&mut self, budget: usize, waiting: &mut Waiting) -> bool {
-        self.engine.revalidate(self.clock.now(), budget);
+    /// Looks at a piece of what changes have made stale: steps of so many until `end`, but at least one. False when there is
+    /// nothing left.
+    fn revalidate(&mut self, step: usize, end: Instant, waiting: &mut Waiting) -> bool {
+        let now = self.clock.now();
+        self.engine.revalidate(now, step);
+        while self.engine.is_revalidating() && Instant::now() < end {
+            self.engine.revalidate(now, step);
+        }
         self.follow(waiting);
         self.engine.is_revalidating()
     }
@@ -244,90 +246,6 @@ impl Core {
 /// Most threads: more processors share them.
 const MOST_THREADS: usize = 8;
 
-/// The sockets: some a protocol for all ports together, so that a port costs nothing here.
-pub(crate) struct Sockets {
-    ipv4: Lanes,
-    ipv6: Lanes,
-    sender: Sender,
-    arp: Lanes,
-}
-
-/// Places for frames that wait, in each of a thread's rings.
-pub(crate) struct Room {
-    /// IPv4's super-segments.
-    pub ipv4: u32,
-    /// IPv6's.
-    pub ipv6: u32,
-    /// Small frames, in each lane.
-    pub small: u32,
-}
-
-/// Places for ARP in each lane.
-const ARP_FRAMES: u32 = 128;
-
-impl Sockets {
-    /// Opens them in the calling thread's network namespace. They share what comes in with others of the same groups.
-    pub(crate) fn open(room: &Room, groups: &mut Groups) -> Result<Sockets, PlaneError> {
-        let open = |kind, large, small, group| {
-            Lanes::open(kind, large, small, group).map_err(|source| PlaneError::Socket {
-                what: "open a packet socket with its ring",
-                source,
-            })
-        };
-        let (ipv4, ipv6) = ((Place::Huge, room.ipv4), (Place::Large, room.ipv6));
-        Ok(Sockets {
-            ipv4: open(EtherType::Ipv4, ipv4, room.small, &mut groups.ipv4)?,
-            ipv6: open(EtherType::Ipv6, ipv6, room.small, &mut groups.ipv6)?,
-            // Frames of ARP are small; what is longer is none.
-            arp: open(
-                EtherType::Arp,
-                (Place::Small, ARP_FRAMES),
-                ARP_FRAMES,
-                &mut groups.arp,
-            )?,
-            sender: Sender::open().map_err(|source| PlaneError::Socket {
-                what: "open a packet socket for sending",
-                source,
-            })?,
-        })
-    }
-}
-
-impl Sockets {
-    /// Those that packets of flows come in at, once more: every ring of every lane.
-    pub(crate) fn again(&self) -> Result<Vec<OwnedFd>, PlaneError> {
-        let rings = [&self.ipv4, &self.ipv6].into_iter().flat_map(Lanes::rings);
-        rings
-            .map(|ring| {
-                ring.as_fd()
-                    .try_clone_to_owned()
-                    .map_err(|source| PlaneError::Socket {
-                        what: "have a packet socket once more",
-                        source,
-                    })
-            })
-            .collect()
-    }
-}
-
-/// The groups of sockets that share what comes in.
-pub(crate) struct Groups {
-    ipv4: Group,
-    ipv6: Group,
-    arp: Group,
-}
-
-impl Groups {
-    /// Of so many threads' sockets.
-    pub(crate) fn new(threads: usize) -> Groups {
-        Groups {
-            ipv4: Group::new(threads),
-            ipv6: Group::new(threads),
-            arp: Group::new(threads),
-        }
-    }
-}
-
 /// Unix time that never goes back: the system's at the start, and the monotonic clock from there.
 struct Clock {
     start: Timestamp,
@@ -362,16 +280,13 @@ const BUSY: Timespec = Timespec {
 /// that; waking it costs the sender an interrupt to the other processor (0.61 of a bare pair's TCP without, 0.69 with: medians).
 const LINGER: Duration = Duration::from_micros(30);
 
-/// Stale answers that are looked at in one piece when nothing else is to be done, and after a batch of packets: some 100
-/// and some 25 microseconds.
-const PIECE: usize = 64;
-const PIECE_BESIDE: usize = 16;
+/// Stale answers are looked at in steps of so many, until so long a time is over where nothing else is to be done; after a
+/// batch of packets it is one shorter step. Packets wait no longer than that and a step, of a tenth of a millisecond at most.
+const STEP: usize = 32;
+const PIECE: Duration = Duration::from_micros(100);
+const STEP_BESIDE: usize = 16;
 /// How long another thread may take to wake and get the lock that it waits for.
 const HANDOVER: Duration = Duration::from_micros(200);
-const AT_ONCE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 0,
-};
 
 /// Walks of a batch with which it is walks that keep others waiting.
 const MANY_WALKS: u64 = BATCH as u64 * 3 / 4;
@@ -426,10 +341,10 @@ impl Worker {
         while !self.shared.stopping.load(Ordering::Acquire) {
             let received = self.receive(&mut batch);
             if received > 0 {
-                self.revalidate(PIECE_BESIDE, &mut batch.waiting);
+                self.revalidate(STEP_BESIDE, Duration::ZERO, &mut batch.waiting);
                 continue;
             }
-            if self.revalidate(PIECE, &mut batch.waiting) {
+            if self.revalidate(STEP, PIECE, &mut batch.waiting) {
                 self.shared.let_others();
                 continue;
             }
@@ -438,7 +353,9 @@ impl Worker {
                 core.engine.counters.refused += std::mem::take(&mut batch.refused);
                 core.sweep();
                 core.follow(&mut batch.waiting);
-                core.settle(&mut batch.waiting, true);
+                if core.settle(&mut batch.waiting, true) {
+                    continue;
+                }
                 if batch.asked.elapsed() >= READ_DROPS {
                     batch.asked = Instant::now();
                     let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
@@ -460,14 +377,14 @@ impl Worker {
     }
 
     /// Looks at a piece of what changes have made stale; false when there is nothing left.
-    fn revalidate(&self, budget: usize, waiting: &mut Waiting) -> bool {
+    fn revalidate(&self, step: usize, most: Duration, waiting: &mut Waiting) -> bool {
         if !self.shared.stale.load(Ordering::Acquire) {
             return false;
         }
         // A flow's packets may wait at another thread's sockets.
         let quiet = self.shared.is_quiet();
         let mut core = self.shared.lock();
-        let more = core.revalidate(budget, waiting);
+        let more = core.revalidate(step, Instant::now() + most, waiting);
         core.settle(waiting, quiet);
         let more = more || !waiting.is_empty();
         self.shared.stale.store(more, Ordering::Release);
@@ -559,3 +476,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

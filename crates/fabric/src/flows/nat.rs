@@ -508,7 +508,9 @@ mod tests {
             let mut mapping = wanted(i as u16);
             mapping.outside_port = mappings.free_port(gateway, &mapping, 0).unwrap();
             assert!(used.insert(mapping.outside_port));
-            mappings.put(gateway, &mapping, State(0), 0, Forgotten::at(3500)).unwrap();
+            mappings
+                .put(gateway, &mapping, State(0), 0, Forgotten::at(3500))
+                .unwrap();
         }
         assert_eq!(mappings.free_port(gateway, &wanted(60_000), 0), None);
         let elsewhere = Mapping {
@@ -532,7 +534,9 @@ mod tests {
         let put = |mappings: &mut Mappings, gateway, port| {
             let mut mapping = wanted(port);
             mapping.outside_port = mappings.free_port(gateway, &mapping, 0)?;
-            mappings.put(gateway, &mapping, State(0), 0, Forgotten::at(3500)).ok()
+            mappings
+                .put(gateway, &mapping, State(0), 0, Forgotten::at(3500))
+                .ok()
         };
         let taken = (0..100)
             .filter_map(|port| put(&mut mappings, flooded, port))

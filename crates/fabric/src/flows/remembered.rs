@@ -143,7 +143,9 @@ impl Flows {
                 ..
             } => {
                 let tick = self.tick(now);
-                self.mappings.put(*owner, mapping, *state, tick, forgotten).is_ok()
+                self.mappings
+                    .put(*owner, mapping, *state, tick, forgotten)
+                    .is_ok()
             }
         }
     }

@@ -359,7 +359,9 @@ mod tests {
             };
             assert!(!(reserved.outside..reserved.outside + BLOCK).contains(&port));
             mapping.outside_port = port;
-            mappings.put(GATEWAY, &mapping, State(0), 0, Forgotten::at(IDLE)).unwrap();
+            mappings
+                .put(GATEWAY, &mapping, State(0), 0, Forgotten::at(IDLE))
+                .unwrap();
             others += 1;
         }
         assert_eq!(others, CONNECTIONS_PER_DESTINATION - usize::from(BLOCK));
@@ -392,7 +394,9 @@ mod tests {
             ..wanted(6, 2000)
         };
         for mapping in [&elsewhere, &taken] {
-            mappings.put(GATEWAY, mapping, State(0), 0, Forgotten::at(IDLE)).unwrap();
+            mappings
+                .put(GATEWAY, mapping, State(0), 0, Forgotten::at(IDLE))
+                .unwrap();
         }
         let reserved = mappings.reserve(GATEWAY, &first, 0).unwrap();
         assert_eq!(

@@ -6,7 +6,7 @@
 //! Where a NAT gateway is on the way, a decision is about a block of the client's ports, for which as many of the gateway's
 //! are set aside.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use hashbrown::HashMap;
 
@@ -53,10 +53,13 @@ impl Decision {
     }
 }
 
-/// Decisions by the key of what they are about, its source port left 0, or that of its block's first. Bounded.
-#[derive(Debug, Default)]
+/// Decisions by the key of what they are about, its source port left 0, or that of its block's first. Bounded. They stand
+/// at places, so that they can be gone over in pieces.
+#[derive(Debug)]
 pub(crate) struct Decisions {
-    kept: HashMap<Key, Decision>,
+    places: Vec<Option<(Key, Decision)>>,
+    free: Vec<usize>,
+    numbers: HashMap<Key, usize>,
     /// What was put or removed since it was last asked.
     changed: Vec<Key>,
 }
@@ -64,36 +67,65 @@ pub(crate) struct Decisions {
 /// Most decisions of a host.
 pub(crate) const MOST: usize = 16_384;
 
+impl Default for Decisions {
+    fn default() -> Decisions {
+        Decisions {
+            // Memory is taken as it is used, and no walk waits for all of it to be moved.
+            places: Vec::with_capacity(MOST),
+            free: Vec::new(),
+            numbers: HashMap::with_capacity(MOST),
+            changed: Vec::new(),
+        }
+    }
+}
+
 impl Decisions {
     pub(crate) fn get(&self, ask: &Key) -> Option<&Decision> {
-        self.kept.get(ask)
+        let place = self.places.get(*self.numbers.get(ask)?)?;
+        place.as_ref().map(|(_, decision)| decision)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Decision)> {
-        self.kept.iter()
+    /// Places, empty ones too: what [`Decisions::stretch`] counts in.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// What stands in a stretch of places. None moves while it stands.
+    pub(crate) fn stretch(&self, places: Range<usize>) -> impl Iterator<Item = &(Key, Decision)> {
+        let end = places.end.min(self.places.len());
+        let stretch = self.places.get(places.start.min(end)..end);
+        stretch.into_iter().flatten().flatten()
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.kept.len() < MOST
+        self.numbers.len() < MOST
     }
 
     /// Keeps a decision; the one that it replaces comes back.
     pub(crate) fn put(&mut self, ask: Key, decision: Decision) -> Option<Decision> {
         self.changed.push(ask);
-        self.kept.insert(ask, decision)
+        let place = *self.numbers.entry(ask).or_insert_with(|| {
+            self.free.pop().unwrap_or_else(|| {
+                self.places.push(None);
+                self.places.len() - 1
+            })
+        });
+        let place = self.places.get_mut(place)?;
+        place.replace((ask, decision)).map(|(_, replaced)| replaced)
     }
 
     /// Removes those that do not hold any more; they come back.
     pub(crate) fn sweep(&mut self, holds: impl Fn(&Decision) -> bool) -> Vec<Decision> {
-        let changed = &mut self.changed;
-        let gone = self.kept.extract_if(|ask, decision| {
-            let dead = !holds(decision);
-            if dead {
-                changed.push(*ask);
+        let mut gone = Vec::new();
+        for (number, place) in self.places.iter_mut().enumerate() {
+            if let Some((ask, decision)) = place.take_if(|(_, decision)| !holds(decision)) {
+                self.numbers.remove(&ask);
+                self.free.push(number);
+                self.changed.push(ask);
+                gone.push(decision);
             }
-            dead
-        });
-        gone.map(|(_, decision)| decision).collect()
+        }
+        gone
     }
 
     pub(crate) fn take_changes(&mut self, into: &mut Vec<Key>) {

@@ -77,11 +77,7 @@ impl FlowCache {
 
     /// Whether a decision holds now.
     pub(crate) fn holds(&self, decision: &Decision, cells: &Cells, now: u32) -> bool {
-        let holds = |(path, generation): (u32, u32)| {
-            let path = self.paths.get(path);
-            path.is_some_and(|path| cells.generation(path.cell) == generation)
-        };
-        (decision.expires.wrapping_sub(now) as i32) > 0 && holds(decision.there) && holds(decision.back)
+        holds(&self.paths, decision, cells, now)
     }
 
     /// Keeps a decision with its paths, if there is room. What is not kept comes back: the
@@ -128,9 +124,10 @@ impl FlowCache {
         now: u32,
         ends: impl Fn(&Decision) -> bool,
     ) -> Vec<Decision> {
-        let mut decisions = std::mem::take(&mut self.decisions);
-        let gone = decisions.sweep(|decision| self.holds(decision, cells, now) && !ends(decision));
-        self.decisions = decisions;
+        let paths = &self.paths;
+        let gone = self
+            .decisions
+            .sweep(|decision| holds(paths, decision, cells, now) && !ends(decision));
         for decision in &gone {
             self.release_both(decision);
         }
@@ -367,13 +364,22 @@ impl FlowCache {
         into.append(&mut self.renewed);
     }
 
-    /// What decisions are about that a change has made stale.
-    pub(crate) fn stale_decisions(&self, cells: &Cells, now: u32) -> Vec<Key> {
-        let stale = |decision: &Decision| (decision.expires.wrapping_sub(now) as i32) > 0;
-        let kept = self.decisions.iter();
-        kept.filter(|(_, decision)| stale(decision) && !self.holds(decision, cells, now))
-            .map(|(ask, _)| *ask)
-            .collect()
+    /// Places of decisions: what [`FlowCache::stale_decisions`] counts in.
+    pub(crate) fn decision_places(&self) -> usize {
+        self.decisions.places()
+    }
+
+    /// What decisions are about that a change has made stale, in a stretch of places.
+    pub(crate) fn stale_decisions(&self, places: Range<usize>, cells: &Cells, now: u32, into: &mut Vec<Key>) {
+        let stale = |decision: &Decision| {
+            (decision.expires.wrapping_sub(now) as i32) > 0 && !self.holds(decision, cells, now)
+        };
+        let stretch = self.decisions.stretch(places);
+        into.extend(
+            stretch
+                .filter(|(_, decision)| stale(decision))
+                .map(|(ask, _)| *ask),
+        );
     }
 
     /// Forgets a flow's answer.
@@ -441,6 +447,14 @@ impl FlowCache {
     pub(crate) fn bytes_a_connection() -> usize {
         2 * size_of::<Half>() * table::FULL.1 / table::FULL.0
     }
+}
+
+fn holds(paths: &Paths, decision: &Decision, cells: &Cells, now: u32) -> bool {
+    let holds = |(path, generation): (u32, u32)| {
+        let path = paths.get(path);
+        path.is_some_and(|path| cells.generation(path.cell) == generation)
+    };
+    (decision.expires.wrapping_sub(now) as i32) > 0 && holds(decision.there) && holds(decision.back)
 }
 
 #[cfg(test)]

@@ -276,7 +276,7 @@ impl Engine {
     pub fn apply(&mut self, delta: &Delta) {
         let changed = self.fabric.apply(delta);
         if !self.cells.bump(&changed).is_empty() {
-            self.revalidation.begin(self.cache.places());
+            self.revalidation.begin(&self.cache);
         }
         self.forget(&changed);
     }

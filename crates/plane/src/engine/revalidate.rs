@@ -18,13 +18,13 @@ use atoll_net::packet::tcp_flags;
 use super::Engine;
 use super::decide::{Decided, translation};
 use super::walk::LONGEST_HOLD;
-use crate::cache::{Found, Key, PortRole};
+use crate::cache::{FlowCache, Found, Key, PortRole};
 
 /// What is still to be looked at.
 #[derive(Default)]
 pub(super) struct Revalidation {
-    /// Whether decisions are to be looked for.
-    decisions: bool,
+    /// Decisions' places to go: all of them after each change, the last one first.
+    decisions: usize,
     /// Decisions that were found stale.
     asks: Vec<Key>,
     /// Where in the table it goes on.
@@ -36,14 +36,16 @@ pub(super) struct Revalidation {
 
 impl Revalidation {
     /// A change has made answers stale.
-    pub(super) fn begin(&mut self, places: usize) {
-        self.decisions = true;
-        self.left = places;
+    pub(super) fn begin(&mut self, cache: &FlowCache) {
+        self.decisions = cache.decision_places();
+        self.left = cache.places();
     }
 }
 
 /// Places that are looked at for each walk that may be made: most are free, or hold.
 const PLACES_A_WALK: usize = 64;
+/// Places of decisions that are looked at in a piece at most.
+const DECISIONS: usize = 512;
 /// So many walks ask for their memory together.
 const TOGETHER: usize = 32;
 /// As how many walks a decision counts.
@@ -56,16 +58,19 @@ const ROUNDED: u64 = 100;
 impl Engine {
     /// Whether there are answers to be looked at again.
     pub fn is_revalidating(&self) -> bool {
-        self.revalidation.left > 0 || self.revalidation.decisions || !self.revalidation.asks.is_empty()
+        self.revalidation.left > 0 || self.revalidation.decisions > 0 || !self.revalidation.asks.is_empty()
     }
 
     /// Looks at a piece of what a change has made stale; `budget` bounds the work, in walks. To be called between
     /// batches of packets while [`Engine::is_revalidating`].
     pub fn revalidate(&mut self, now: Timestamp, budget: usize) {
         let at = now.0 as u32;
-        if std::mem::take(&mut self.revalidation.decisions) {
-            // First, since each lets the kernel make any number of flows.
-            self.revalidation.asks = self.cache.stale_decisions(&self.cells, at);
+        // First decisions, since each lets the kernel make any number of flows.
+        let Revalidation { decisions, asks, .. } = &mut self.revalidation;
+        if asks.is_empty() && *decisions > 0 {
+            let end = *decisions;
+            *decisions = end.saturating_sub(DECISIONS);
+            self.cache.stale_decisions(*decisions..end, &self.cells, at, asks);
         }
         let mut budget = budget.max(DEAR);
         while budget >= DEAR
@@ -74,7 +79,8 @@ impl Engine {
             self.decide_again(now, &ask);
             budget -= DEAR;
         }
-        if self.revalidation.left == 0 || budget < DEAR {
+        let Revalidation { decisions, left, .. } = &self.revalidation;
+        if *decisions > 0 || *left == 0 || budget < DEAR {
             return;
         }
         let places = self.cache.places();

@@ -71,7 +71,12 @@ fn holding(engine: &Engine, now: Timestamp) -> Vec<(Key, Found, Path, Packet)> {
                 protocol::TCP => tcp_flags::ACK,
                 _ => 0,
             };
-            (key, found, path, engine.imagine_of(&key, path.macs, flags).unwrap())
+            (
+                key,
+                found,
+                path,
+                engine.imagine_of(&key, path.macs, flags).unwrap(),
+            )
         })
         .collect()
 }

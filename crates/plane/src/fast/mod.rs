@@ -91,6 +91,8 @@ const MADE_A_PORT: u32 = 8192;
 const INTERFACES: u32 = 65_536;
 /// Batches for which a flow's answer waits at most before the kernel has it.
 const PATIENCE: u32 = 16;
+/// Most answers that the kernel is given at once: each takes a system call or two, some half a microsecond each.
+const MOST_SETTLED: usize = 128;
 
 /// Why the kernel takes no part.
 #[derive(Debug, thiserror::Error)]
@@ -330,11 +332,20 @@ impl Fast {
 
     /// Gives the kernel the answers that wait. To be called when the packets that led to them are out; `quiet` says
     /// that no other packet waits to be read. Only then, or after some rounds, so that no packet overtakes an earlier
-    /// one of its flow that waits.
-    pub(crate) fn settle(&mut self, waiting: &mut Waiting, cache: &FlowCache, quiet: bool) {
+    /// one of its flow that waits. No more than some at once, since packets wait meanwhile: returns whether there are more
+    /// whose time has come.
+    pub(crate) fn settle(&mut self, waiting: &mut Waiting, cache: &FlowCache, quiet: bool) -> bool {
         waiting.round = waiting.round.wrapping_add(1);
-        while let Some((wait, since)) = waiting.queue.front().copied() {
+        let mut more = false;
+        for nth in 0.. {
+            let Some((wait, since)) = waiting.queue.front().copied() else {
+                break;
+            };
             if !quiet && waiting.round.wrapping_sub(since) < PATIENCE {
+                break;
+            }
+            if nth == MOST_SETTLED {
+                more = true;
                 break;
             }
             waiting.queue.pop_front();
@@ -358,6 +369,7 @@ impl Fast {
             }
         }
         self.renew(cache);
+        more
     }
 
     fn renew(&mut self, cache: &FlowCache) {

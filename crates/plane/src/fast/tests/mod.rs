@@ -181,7 +181,7 @@ impl Twin {
             &mut self.waiting,
             |_, _, _| {},
         );
-        self.fast.settle(&mut self.waiting, &engine.cache, true);
+        while self.fast.settle(&mut self.waiting, &engine.cache, true) {}
         self.plain.take_changes(&mut Changes::default());
     }
 
