@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use atoll_instance::InstanceState as Held;
 use atoll_model::EniId;
@@ -42,7 +43,12 @@ pub(crate) async fn run_rows(plane: Plane, handle: RegionHandle, handover: Hando
             if !first {
                 handover.finish().map_err(|error| error.to_string())?;
             }
-            plane.apply(&delta).map_err(|error| error.to_string())
+            let begun = Instant::now();
+            plane.apply(&delta).map_err(|error| error.to_string())?;
+            // What `bench/change` reads.
+            let micros = begun.elapsed().as_micros() as u64;
+            tracing::debug!(revision, micros, "obeyed");
+            Ok(())
         });
         match applied.await {
             Ok(Ok(())) => handle.now_in_effect(revision),
