@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod fast;
 mod fragments;
+mod intake;
 mod journal;
 mod live_flows;
 mod plane;

@@ -17,10 +17,12 @@ use crate::drops::DropRecord;
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
 use crate::fast::{Fast, FastCapacity, Waiting};
+use crate::intake::Intakes;
 use crate::live_flows::{Beside, FlowQuery, LiveFlows, Scan};
 use crate::port::Attachment;
 use crate::sockets::{Groups, Room, Sockets};
 use crate::sys::interface;
+use crate::sys::sender::Sender;
 use crate::worker::{Shared, Worker};
 
 /// How to start a plane.
@@ -88,12 +90,9 @@ pub struct Plane {
 
 struct Inner {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<Thread>>,
-}
-
-struct Thread {
-    wake: Arc<OwnedFd>,
-    handle: JoinHandle<()>,
+    /// What wakes each of the threads.
+    wakes: Arc<[OwnedFd]>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Plane {
@@ -136,37 +135,49 @@ impl Plane {
             small: each(config.small_frames, FEWEST_SMALL),
         };
         let mut groups = Groups::new(processors.len());
-        let mut workers = Vec::new();
-        for processor in &processors {
-            let sockets = Sockets::open(&room, &mut groups)?;
+        let (mut sockets, mut wakes) = (Vec::new(), Vec::new());
+        for _ in &processors {
+            let of_it = Sockets::open(&room, &mut groups)?;
             if shared.lock().fast.is_some() {
-                shared.waits_at(sockets.again()?);
+                shared.waits_at(of_it.again()?);
             }
+            sockets.push(of_it);
             let flags = EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC;
             let wake = eventfd(0, flags).map_err(|error| PlaneError::Socket {
                 what: "open an event descriptor",
                 source: error.into(),
             })?;
+            wakes.push(wake);
+        }
+        let intakes = Arc::new(Intakes::new(sockets, shared.alone));
+        let wakes: Arc<[OwnedFd]> = wakes.into();
+        let mut workers = Vec::new();
+        for (number, processor) in processors.into_iter().enumerate() {
             workers.push(Worker {
-                sockets,
-                wake: Arc::new(wake),
+                number,
+                intakes: Arc::clone(&intakes),
+                sender: Sender::open().map_err(|source| PlaneError::Socket {
+                    what: "open a packet socket for sending",
+                    source,
+                })?,
+                wakes: Arc::clone(&wakes),
                 shared: Arc::clone(&shared),
-                processor: *processor,
+                processor,
             });
         }
         let plane = Plane {
             inner: Arc::new(Inner {
                 shared,
+                wakes,
                 threads: Mutex::new(Vec::new()),
             }),
         };
         for worker in workers {
-            let wake = Arc::clone(&worker.wake);
             let handle = std::thread::Builder::new()
                 .name("plane".into())
                 .spawn(move || worker.run())
                 .map_err(PlaneError::Thread)?;
-            plane.inner.threads().push(Thread { wake, handle });
+            plane.inner.threads().push(handle);
         }
         Ok(plane)
     }
@@ -325,15 +336,15 @@ impl Plane {
 }
 
 impl Inner {
-    fn threads(&self) -> MutexGuard<'_, Vec<Thread>> {
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a thread look at what is to be done.
     fn wake_one(&self) {
-        if let Some(thread) = self.threads().first() {
+        if let Some(wake) = self.wakes.first() {
             // A full counter wakes just as well.
-            let _ = rustix::io::write(&*thread.wake, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
         }
     }
 
@@ -341,12 +352,12 @@ impl Inner {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.waits_nowhere();
         let threads = std::mem::take(&mut *self.threads());
-        for thread in &threads {
+        for wake in &*self.wakes {
             // A full counter wakes just as well.
-            let _ = rustix::io::write(&*thread.wake, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
         }
         for thread in threads {
-            let _ = thread.handle.join();
+            let _ = thread.join();
         }
         let mut core = self.shared.lock();
         if let Some(fast) = &core.fast {

@@ -1,4 +1,4 @@
-//! A thread's sockets, and the groups by which threads share what comes in.
+//! The sockets of a processor, and the groups by which threads share what comes in.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,14 +7,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::error::PlaneError;
 use crate::sys::lanes::{Group, Lanes};
 use crate::sys::ring::{EtherType, Place};
-use crate::sys::sender::Sender;
 
-/// The sockets: some a protocol for all ports together, so that a port costs nothing here.
+/// The sockets that receive: some a protocol for all ports together, so that a port costs nothing here.
 pub(crate) struct Sockets {
-    pub ipv4: Lanes,
-    pub ipv6: Lanes,
-    pub sender: Sender,
-    pub arp: Lanes,
+    ipv4: Lanes,
+    ipv6: Lanes,
+    arp: Lanes,
 }
 
 /// Places for frames that wait, in each of a thread's rings.
@@ -50,11 +48,22 @@ impl Sockets {
                 ARP_FRAMES,
                 &mut groups.arp,
             )?,
-            sender: Sender::open().map_err(|source| PlaneError::Socket {
-                what: "open a packet socket for sending",
-                source,
-            })?,
         })
+    }
+
+    /// All of them.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Lanes> {
+        [&self.arp, &self.ipv4, &self.ipv6].into_iter()
+    }
+
+    /// The same, to be taken from: ARP, IPv4, IPv6.
+    pub(crate) fn lanes_mut(&mut self) -> [&mut Lanes; 3] {
+        [&mut self.arp, &mut self.ipv4, &mut self.ipv6]
+    }
+
+    /// Whether packets lie there to be taken.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ipv4.is_ready() || self.ipv6.is_ready()
     }
 
     /// Those that packets of flows come in at, once more: every ring of every lane.

@@ -1,16 +1,15 @@
 //! The engine's threads: they wait for frames, give them to the engine, send what it leaves.
 //!
-//! Where the kernel forwards what is known, there is one thread a processor, kept on it, that gets what was sent there
-//! (`PACKET_FANOUT_CPU`): waking one on another processor takes longer than everything else about a new flow. Where
-//! every packet comes up, there is one thread: copies of bulk data are better made beside the sender than on its own
-//! processor (`docs/decisions/0006`). Either way what one processor sends stays in order. The engine is one, behind a
-//! lock.
+//! There is one thread a processor, kept on it, that takes what was sent there: waking one on another processor takes
+//! longer than everything else about a new flow. Where every packet comes up, bulk is taken by another one
+//! ([`Intakes`], `docs/decisions/0006`). Either way what one processor sends stays in order. The engine is one, behind
+//! a lock.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,9 +21,11 @@ use atoll_model::Timestamp;
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::fast::{Changes, Fast, Waiting};
-use crate::sockets::{Sockets, packets_wait};
+use crate::intake::{Intakes, Next};
+use crate::sockets::packets_wait;
+use crate::sys::lanes::{Lanes, Taken};
 use crate::sys::ring::BATCH;
-use crate::sys::sender::Outgoing;
+use crate::sys::sender::{Outgoing, Sender};
 
 /// What the threads share.
 pub(crate) struct Core {
@@ -48,8 +49,8 @@ pub(crate) struct Shared {
     /// Every thread's sockets: whether packets wait anywhere.
     sockets: Mutex<Vec<OwnedFd>>,
     pub stopping: AtomicBool,
-    /// Whether there is a thread a processor.
-    spread: bool,
+    /// Whether every packet comes up.
+    pub alone: bool,
 }
 
 impl Shared {
@@ -66,7 +67,7 @@ impl Shared {
             engine.watch(kernel);
         }
         Ok(Shared {
-            spread: fast.is_some(),
+            alone: fast.is_none(),
             core: Mutex::new(Core {
                 engine,
                 fast,
@@ -116,18 +117,32 @@ impl Shared {
         !packets_wait(&self.sockets())
     }
 
+    /// The same for a thread that has packets in its hands: a lock that another one has for microseconds is looked at
+    /// until it is free, since being woken takes longer.
+    fn lock_soon(&self) -> MutexGuard<'_, Core> {
+        let mut looked = 0;
+        loop {
+            match self.core.try_lock() {
+                Ok(core) => return core,
+                Err(TryLockError::WouldBlock) if looked < LOOKS => looked += 1,
+                Err(_) => return self.lock(),
+            }
+            for _ in 0..16 {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
     /// The processors that threads are to stay on.
     pub(crate) fn processors(&self) -> Vec<Option<usize>> {
         let allowed: Vec<usize> = match sched_getaffinity(None) {
             Ok(allowed) => (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect(),
             Err(_) => Vec::new(),
         };
-        if self.spread && !allowed.is_empty() {
-            return allowed.into_iter().take(MOST_THREADS).map(Some).collect();
+        if allowed.is_empty() {
+            return vec![None];
         }
-        // The second: the first mostly has the interrupts. Moved about, the thread takes turns with the sender on the
-        // sender's own processor (0.69 of a bare pair's TCP; kept in one place 0.78: medians).
-        vec![allowed.get(1).copied()]
+        allowed.into_iter().take(MOST_THREADS).map(Some).collect()
     }
 }
 
@@ -246,6 +261,9 @@ impl Core {
 /// Most threads: more processors share them.
 const MOST_THREADS: usize = 8;
 
+/// How often a lock is looked at before it is waited for, some 0.7 microseconds apart.
+const LOOKS: u32 = 40;
+
 /// Unix time that never goes back: the system's at the start, and the monotonic clock from there.
 struct Clock {
     start: Timestamp,
@@ -276,8 +294,9 @@ const BUSY: Timespec = Timespec {
     tv_nsec: 20_000_000,
 };
 
-/// How long the thread looks for another frame before it sleeps. Under a stream the next one is mostly there within
-/// that; waking it costs the sender an interrupt to the other processor (0.61 of a bare pair's TCP without, 0.69 with: medians).
+/// How long a thread that takes bulk looks for another frame before it sleeps. Under a stream the next one is mostly there
+/// within that; waking it costs the sender an interrupt to the other processor (0.61 of a bare pair's TCP without, 0.69
+/// with: medians).
 const LINGER: Duration = Duration::from_micros(30);
 
 /// Stale answers are looked at in steps of so many, until so long a time is over where nothing else is to be done; after a
@@ -293,8 +312,13 @@ const MANY_WALKS: u64 = BATCH as u64 * 3 / 4;
 
 /// A thread's state.
 pub(crate) struct Worker {
-    pub sockets: Sockets,
-    pub wake: Arc<OwnedFd>,
+    /// Its number among the threads.
+    pub number: usize,
+    /// All processors' lanes.
+    pub intakes: Arc<Intakes>,
+    pub sender: Sender,
+    /// What wakes each of the threads.
+    pub wakes: Arc<[OwnedFd]>,
     pub shared: Arc<Shared>,
     /// The processor that it stays on, if there is a choice.
     pub processor: Option<usize>,
@@ -309,6 +333,8 @@ struct Batch {
     asked: Instant,
     /// Whether a batch was walked while another one waited.
     crowded: bool,
+    /// When what is to be done beside packets was last done, and how long may be slept since.
+    idled: (Instant, Timespec),
 }
 
 /// Stops the plane when dropped.
@@ -322,7 +348,7 @@ impl Drop for Ends {
 
 impl Worker {
     /// Works until the plane stops.
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(self) {
         if let Some(processor) = self.processor {
             let mut one = CpuSet::new();
             one.set(processor);
@@ -337,6 +363,7 @@ impl Worker {
             refused: 0,
             asked: Instant::now(),
             crowded: false,
+            idled: (Instant::now(), IDLE),
         };
         while !self.shared.stopping.load(Ordering::Acquire) {
             let received = self.receive(&mut batch);
@@ -348,29 +375,31 @@ impl Worker {
                 self.shared.let_others();
                 continue;
             }
-            let idle = {
+            let (idled, idle) = &mut batch.idled;
+            // Where packets make it sleep ten thousand times a second, not each time.
+            if !self.shared.alone || idled.elapsed() >= SWEEP {
+                *idled = Instant::now();
+                let mut lost = 0;
+                if batch.asked.elapsed() >= READ_DROPS {
+                    batch.asked = Instant::now();
+                    lost = self.lost();
+                }
                 let mut core = self.shared.lock();
                 core.engine.counters.refused += std::mem::take(&mut batch.refused);
+                core.engine.counters.overrun += lost;
                 core.sweep();
                 core.follow(&mut batch.waiting);
                 if core.settle(&mut batch.waiting, true) {
                     continue;
                 }
-                if batch.asked.elapsed() >= READ_DROPS {
-                    batch.asked = Instant::now();
-                    let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
-                    for lanes in [ipv4, ipv6, arp] {
-                        // The kernel counts what it lost until it is asked, a system call for each of the rings.
-                        core.engine.counters.overrun += u64::from(lanes.lost());
-                    }
-                }
-                if core.engine.has_fresh() || core.engine.allowance(0).is_some() {
+                *idle = if core.engine.has_fresh() || core.engine.allowance(0).is_some() {
                     BUSY
                 } else {
                     IDLE
-                }
-            };
-            if self.shared.spread || !self.linger() {
+                };
+            }
+            let idle = *idle;
+            if !self.linger() {
                 self.wait(idle);
             }
         }
@@ -391,14 +420,15 @@ impl Worker {
         more
     }
 
-    /// Works one batch of each socket off. Returns how many frames there were.
-    fn receive(&mut self, batch: &mut Batch) -> usize {
-        let Sockets {
-            ipv4,
-            ipv6,
-            arp,
-            sender,
-        } = &mut self.sockets;
+    /// What found no free place. The kernel counts until it is asked, a system call for each of the rings.
+    fn lost(&self) -> u64 {
+        let mine = self.intakes.take(self.number);
+        let lanes = mine.iter().flat_map(|inside| inside.sockets.lanes());
+        lanes.map(|lanes| u64::from(lanes.lost())).sum()
+    }
+
+    /// Works one batch of each EtherType off. Returns how many frames there were.
+    fn receive(&self, batch: &mut Batch) -> usize {
         let (
             shared,
             Batch {
@@ -409,13 +439,21 @@ impl Worker {
                 ..
             },
         ) = (&self.shared, batch);
-        let mut received = 0;
-        for ring in [arp, ipv4, ipv6] {
+        let mut mine = self.intakes.take(self.number);
+        let [mut arp, mut ipv4, mut ipv6] = [const { Vec::new() }; 3];
+        for inside in &mut mine {
+            let [of_arp, of_ipv4, of_ipv6] = inside.sockets.lanes_mut();
+            arp.push(of_arp);
+            ipv4.push(of_ipv4);
+            ipv6.push(of_ipv6);
+        }
+        let mut all = Taken::default();
+        for lanes in [&mut arp, &mut ipv4, &mut ipv6] {
             let mut walks = 0;
-            received += ring.receive(|frames| {
+            all += Lanes::receive(lanes, |frames| {
                 outbox.clear();
                 {
-                    let mut core = shared.lock();
+                    let mut core = shared.lock_soon();
                     let now = core.clock.now();
                     if std::mem::take(crowded) {
                         core.crowded();
@@ -437,22 +475,37 @@ impl Worker {
                     };
                     outgoing.push(Outgoing { ifindex, data });
                 }
-                *refused += sender.send(&outgoing);
+                *refused += self.sender.send(&outgoing);
             });
-            *crowded |= walks >= MANY_WALKS && ring.is_ready();
+            *crowded |= walks >= MANY_WALKS && lanes.iter().any(|lanes| lanes.is_ready());
         }
-        if received > 0 && !waiting.is_empty() {
-            let quiet = !self.sockets.ipv4.is_ready() && !self.sockets.ipv6.is_ready();
+        if all.frames > 0 && !waiting.is_empty() {
+            let quiet = !mine.iter().any(|inside| inside.sockets.is_ready());
             self.shared.lock().settle(waiting, quiet);
         }
-        received
+        let next = self.intakes.note(self.number, &mut mine, all);
+        drop(mine);
+        let wakes = match next {
+            None => &[],
+            Some(Next::One(next)) => self.wakes.get(next..=next).unwrap_or_default(),
+            Some(Next::All) => &*self.wakes,
+        };
+        for wake in wakes {
+            // A full counter wakes just as well.
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+        }
+        all.frames
     }
 
-    /// Looks for another frame a little longer before sleeping: being woken costs more than that.
+    /// Looks for another frame a little longer where bulk comes: being woken costs more than that.
     fn linger(&self) -> bool {
+        if !self.intakes.is_gatherer(self.number) {
+            return false;
+        }
+        let mine = self.intakes.take(self.number);
         let end = Instant::now() + LINGER;
         while Instant::now() < end {
-            if self.sockets.ipv4.is_ready() || self.sockets.ipv6.is_ready() {
+            if mine.iter().any(|inside| inside.sockets.is_ready()) {
                 return true;
             }
             for _ in 0..32 {
@@ -462,17 +515,18 @@ impl Worker {
         false
     }
 
-    fn wait(&mut self, most: Timespec) {
-        let Sockets { ipv4, ipv6, arp, .. } = &self.sockets;
-        let mut descriptors = vec![PollFd::new(&*self.wake, PollFlags::IN)];
-        for lanes in [ipv4, ipv6, arp] {
-            descriptors.extend(lanes.rings().iter().map(|ring| PollFd::new(ring, PollFlags::IN)));
-        }
+    fn wait(&self, most: Timespec) {
+        let Some(wake) = self.wakes.get(self.number) else {
+            return;
+        };
+        let mut descriptors = vec![PollFd::new(wake, PollFlags::IN)];
+        let sockets = self.intakes.descriptors(self.number);
+        descriptors.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
         // An interrupted wait is a short one.
         let _ = poll(&mut descriptors, Some(&most));
         let woken = descriptors.first().is_some_and(|wake| !wake.revents().is_empty());
         if woken {
-            let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
+            let _ = rustix::io::read(wake, &mut [0u8; 8]);
         }
     }
 }

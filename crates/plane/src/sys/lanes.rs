@@ -6,6 +6,7 @@
 //! are taken in the order in which they came in, as from a single ring; one that is half full waits for its turns.
 
 use std::io;
+use std::ops::AddAssign;
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::ring::{BATCH, EtherType, Place, Received, Ring, SMALL, set_option};
@@ -15,7 +16,22 @@ pub(crate) const PORTS: usize = 8;
 /// Most frames of a batch that a crowded lane gets while others wait.
 const TURN: usize = BATCH / 8;
 
-/// What a thread receives of one EtherType.
+/// How much was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub frames: usize,
+    /// Super-segments among them.
+    pub large: usize,
+}
+
+impl AddAssign for Taken {
+    fn add_assign(&mut self, more: Taken) {
+        self.frames += more.frames;
+        self.large += more.large;
+    }
+}
+
+/// What a processor's instances send of one EtherType.
 pub(crate) struct Lanes {
     /// Large frames first, then the small ones by port.
     rings: Vec<Ring>,
@@ -40,69 +56,35 @@ impl Lanes {
         Ok(Lanes { rings })
     }
 
-    /// Takes up to [`BATCH`] frames and gives them to `process`, then gives their places back to the kernel.
-    /// Returns how many there were; 0 when all lanes are empty.
-    pub(crate) fn receive(&mut self, process: impl FnOnce(&mut [Received<'_>])) -> usize {
-        let (counts, times) = self.choose();
+    /// Takes up to [`BATCH`] frames of several lanes and gives them to `process`, then gives their places back to the
+    /// kernel. Returns how many there were; none when all lanes are empty.
+    pub(crate) fn receive(lanes: &mut [&mut Lanes], process: impl FnOnce(&mut [Received<'_>])) -> Taken {
+        if !lanes.iter().any(|lanes| lanes.is_ready()) {
+            return Taken::default();
+        }
+        let mut rings: Vec<&mut Ring> = lanes.iter_mut().flat_map(|lanes| &mut lanes.rings).collect();
+        let counts = choose(&rings);
         let mut batch: Vec<(u64, Received<'_>)> = Vec::with_capacity(BATCH);
-        for ((ring, count), times) in self.rings.iter_mut().zip(counts).zip(times) {
-            batch.extend(times.into_iter().zip(ring.frames(count)));
+        let mut large = 0;
+        for (ring, count) in rings.iter_mut().zip(&counts) {
+            let times = (0..*count).map(|n| ring.came_in(n)).collect::<Vec<u64>>();
+            large += if ring.is_small() { 0 } else { *count };
+            batch.extend(times.into_iter().zip(ring.frames(*count)));
         }
         batch.sort_by_key(|(time, _)| *time);
         let mut frames: Vec<Received<'_>> = batch.into_iter().map(|(_, frame)| frame).collect();
-        let taken = frames.len();
-        if taken > 0 {
+        let taken = Taken {
+            frames: frames.len(),
+            large,
+        };
+        if taken.frames > 0 {
             process(&mut frames);
         }
         drop(frames);
-        for (ring, count) in self.rings.iter_mut().zip(counts) {
+        for (ring, count) in rings.iter_mut().zip(counts) {
             ring.give_back(count);
         }
         taken
-    }
-
-    /// How many frames of each lane are next, and when they came in.
-    fn choose(&self) -> ([usize; PORTS + 1], [[u64; BATCH]; PORTS + 1]) {
-        let mut counts = [0; PORTS + 1];
-        let mut times = [[0; BATCH]; PORTS + 1];
-        let mut ready = [0; PORTS + 1];
-        let mut last = 0;
-        for (ready, ring) in ready.iter_mut().zip(&self.rings) {
-            *ready = ring.ready(BATCH);
-            if *ready > 0 {
-                last = last.max(ring.came_in(*ready - 1));
-            }
-        }
-        let busy = ready.iter().filter(|ready| **ready > 0).count();
-        if busy == 0 {
-            return (counts, times);
-        }
-        // What one processor sent into two lanes is in order once every lane was looked at after the later frame was
-        // seen, and nothing is taken that came in after that.
-        let mut left = BATCH;
-        for (lane, ring) in self.rings.iter().enumerate() {
-            let again = ring.ready(BATCH);
-            let mut of_it = (0..again)
-                .map(|n| ring.came_in(n))
-                .take_while(|time| *time <= last);
-            let slots = times[lane].iter_mut();
-            ready[lane] = slots.zip(&mut of_it).map(|(slot, time)| *slot = time).count();
-            if busy > 1 && ring.is_half_full() {
-                // Out of order, but for a turn.
-                counts[lane] = ready[lane].min(TURN);
-                left -= counts[lane];
-                ready[lane] = counts[lane];
-            }
-        }
-        while left > 0 {
-            let heads = (0..=PORTS).filter(|lane| counts[*lane] < ready[*lane]);
-            let Some(next) = heads.min_by_key(|lane| times[*lane][counts[*lane]]) else {
-                break;
-            };
-            counts[next] += 1;
-            left -= 1;
-        }
-        (counts, times)
     }
 
     /// Whether a frame lies there to be taken.
@@ -119,6 +101,43 @@ impl Lanes {
     pub(crate) fn lost(&self) -> u32 {
         self.rings.iter().map(Ring::lost).sum()
     }
+}
+
+/// How many frames of each lane are next.
+fn choose(rings: &[&mut Ring]) -> Vec<usize> {
+    let mut counts = vec![0; rings.len()];
+    let (mut last, mut busy) = (0, 0);
+    for ring in rings {
+        let ready = ring.ready(BATCH);
+        if ready > 0 {
+            busy += 1;
+            last = last.max(ring.came_in(ready - 1));
+        }
+    }
+    // What one processor sent into two lanes is in order once every lane was looked at after the later frame was
+    // seen, and nothing is taken that came in after that.
+    let mut left = BATCH;
+    let mut candidates = Vec::with_capacity(2 * BATCH);
+    for (lane, ring) in rings.iter().enumerate() {
+        let ready = ring.ready(BATCH);
+        let of_it = (0..ready)
+            .map(|n| ring.came_in(n))
+            .take_while(|time| *time <= last);
+        if busy > 1 && ready > 0 && ring.is_half_full() {
+            // Out of order, but for a turn.
+            let turn = of_it.take(TURN.min(left)).count();
+            counts[lane] = turn;
+            left -= turn;
+        } else {
+            candidates.extend(of_it.map(|time| (time, lane)));
+        }
+    }
+    // A lane's own are in order, whatever their times say.
+    candidates.sort_by_key(|(time, _)| *time);
+    for (_, lane) in candidates.into_iter().take(left) {
+        counts[lane] += 1;
+    }
+    counts
 }
 
 /// A group of sockets that share what comes in of one EtherType: lanes of as many threads as it was made for, each of

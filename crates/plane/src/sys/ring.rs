@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::vnet;
@@ -62,7 +63,7 @@ pub struct Received<'a> {
 
 /// The socket and its ring.
 pub(crate) struct Ring {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     memory: Memory,
     frame_size: usize,
     block: usize,
@@ -146,7 +147,7 @@ impl Ring {
             frames_per_block: frames_per_block as usize,
             frames: blocks as usize * frames_per_block as usize,
             next: 0,
-            fd,
+            fd: Arc::new(fd),
         };
         ring.bind(kind)?;
         Ok(ring)
@@ -231,6 +232,11 @@ impl Ring {
         self.is_ready_at(0)
     }
 
+    /// Whether its places are for small frames.
+    pub(crate) fn is_small(&self) -> bool {
+        self.frame_size == Place::Small as usize
+    }
+
     /// Whether more than half of its places are taken.
     pub(crate) fn is_half_full(&self) -> bool {
         self.is_ready_at(self.frames / 2)
@@ -252,6 +258,11 @@ impl Ring {
         debug_assert!(offset + self.frame_size <= self.memory.length);
         // SAFETY: `n` is below `frames`, so the offset lies inside the mapping.
         unsafe { self.memory.start.add(offset) }
+    }
+
+    /// The socket, to be waited for while somebody else has the ring.
+    pub(crate) fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
     }
 
     /// Frames that found no free place since the last call.
