@@ -9,7 +9,7 @@ use crate::namespace::{NetNamespace, map_users};
 use crate::protocol::GuestMessage;
 use crate::state_dir::{InstanceDir, PRIVATE, Stored, write_managed};
 use crate::{Error, InstanceKind, Result, error::Trying, guest_network, preflight, sys};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags};
@@ -123,12 +123,12 @@ pub(crate) fn stage(instance: &InstanceDir) -> Result<()> {
     sys::unshare(UnshareFlags::NEWNS).map_err(|error| preflight::forbidden("mount namespaces", error))?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .trying("make mounts private")?;
-    let program = clone(Path::new("/proc/self/exe")).or_else(|_| {
-        std::fs::File::open("/proc/self/exe")
-            .map(OwnedFd::from)
-            .trying("open this program")
-    })?;
-    let program_is_tree = rustix::fs::fcntl_getfl(&program).is_ok_and(|flags| flags.contains(OFlags::PATH));
+    let program = std::fs::File::open("/proc/self/exe").trying("open this program")?;
+    // By its path: what the kernel has as this process's program is on a mount of the namespace that was left.
+    let tree = std::fs::read_link("/proc/self/exe")
+        .ok()
+        .and_then(|path| clone(&path).ok())
+        .filter(|tree| is_for_all(tree, &program));
     let trees = [
         (clone(instance.path())?, STAGED_STATE),
         (clone(&instance.join("fs"))?, STAGED_FS),
@@ -147,15 +147,14 @@ pub(crate) fn stage(instance: &InstanceDir) -> Result<()> {
         std::fs::create_dir(place).trying("make the stage")?;
         attach(&tree, place)?;
     }
-    if program_is_tree {
+    if let Some(tree) = tree {
         std::fs::write(STAGED_PROGRAM, "").trying("make the stage")?;
-        attach(&program, STAGED_PROGRAM)?;
-        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
-        rustix::mount::mount_remount(STAGED_PROGRAM, flags, c"").trying("make this program read-only")?;
+        attach(&tree, STAGED_PROGRAM)?;
+        read_only(STAGED_PROGRAM)?;
     } else {
-        // The file was replaced while it ran: what runs is copied.
+        // The file was replaced while it ran, or is not for all: what runs is copied.
         std::io::copy(
-            &mut std::fs::File::from(program),
+            &mut &program,
             &mut std::fs::File::create(STAGED_PROGRAM).trying("copy this program")?,
         )
         .trying("copy this program")?;
@@ -163,6 +162,30 @@ pub(crate) fn stage(instance: &InstanceDir) -> Result<()> {
             .trying("copy this program")?;
     }
     Ok(())
+}
+
+/// Whether two descriptors are of one file, which any user may run.
+fn is_for_all(one: &OwnedFd, other: &std::fs::File) -> bool {
+    let (Ok(one), Ok(other)) = (rustix::fs::fstat(one), rustix::fs::fstat(other)) else {
+        return false;
+    };
+    let of = |file: &Stat| (file.st_dev, file.st_ino);
+    of(&one) == of(&other) && one.st_mode & 0o555 == 0o555
+}
+
+/// Makes a mount read-only. What else it is told about access times an ordinary user may not take back, so that stays.
+fn read_only(place: &str) -> Result<()> {
+    let is = rustix::fs::statvfs(place)
+        .trying(format!("look at {place}"))?
+        .f_flag;
+    let kept = [
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    ];
+    let kept = kept.into_iter().filter(|(had, _)| is.contains(*had));
+    let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    let flags = kept.fold(flags, |flags, (_, keep)| flags | keep);
+    rustix::mount::mount_remount(place, flags, c"").trying("make this program read-only")
 }
 
 fn attach(tree: &OwnedFd, place: &str) -> Result<()> {

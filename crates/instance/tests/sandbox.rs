@@ -1,6 +1,8 @@
 //! What an instance is from inside, and what it is not.
 #![allow(clippy::unwrap_used, missing_docs, dead_code)]
 mod bed;
+use std::os::unix::fs::MetadataExt;
+
 use bed::{Bed, as_root_and_as_ordinary_user, instance, port};
 
 #[test]
@@ -73,6 +75,19 @@ fn a_guest_sees_its_interface_and_names() {
         assert!(bed.say("i-a", "cat /etc/hosts").contains("10.0.0.10 host-i-a"));
         assert!(bed.say("i-a", "ip -o link show up").contains("lo"));
     });
+}
+
+#[test]
+fn the_program_inside_is_the_file_outside_and_takes_no_memory_of_its_own() {
+    as_root_and_as_ordinary_user(
+        "the_program_inside_is_the_file_outside_and_takes_no_memory_of_its_own",
+        |bed: &mut Bed| {
+            bed.launch(&instance("i-a"), &[]);
+            let file = std::fs::metadata(&bed.program).unwrap();
+            let inside = bed.say("i-a", "stat -c '%d %i' /opt/atoll/atoll");
+            assert_eq!(inside, format!("{} {}", file.dev(), file.ino()));
+        },
+    );
 }
 
 #[test]

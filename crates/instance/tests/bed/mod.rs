@@ -128,7 +128,8 @@ fn as_both(name: &str, body: fn(&mut Bed), cgroup: Option<&Path>) {
 pub struct Bed {
     pub host: Host,
     pub root: bool,
-    program: PathBuf,
+    /// What instances are started with.
+    pub program: PathBuf,
     place: tempfile::TempDir,
     /// Namespaces and processes that were seen and must be gone.
     namespaces: BTreeSet<String>,
