@@ -26,6 +26,7 @@ use crate::sockets::packets_wait;
 use crate::sys::lanes::{Lanes, Taken};
 use crate::sys::ring::BATCH;
 use crate::sys::sender::{Outgoing, Sender};
+use crate::sys::slab::Pages;
 
 /// What the threads share.
 pub(crate) struct Core {
@@ -254,6 +255,13 @@ impl Core {
                 fast.admit(self.engine.allowance(passed.as_millis().min(1000) as u32));
             }
             self.engine.sweep(self.clock.now(), SWEEP_BUDGET * rounds);
+            let unfetched: Vec<Pages> = self.engine.cache.unfetched().collect();
+            if !unfetched.is_empty() {
+                // Without such a thread they come one by one, when packets want them.
+                let _ = std::thread::Builder::new()
+                    .name("pages".into())
+                    .spawn(|| unfetched.into_iter().for_each(Pages::fetch));
+            }
         }
     }
 }

@@ -153,9 +153,9 @@ fn bulk_data_arrives_whole_through_offloads() {
         match counters.kernel {
             // Super-segments: with an acknowledgement for every two, packets of 9,001 bytes would come to 6,000.
             None => assert!(counters.bytes / counters.packets > 6100, "{counters:?}"),
-            // The kernel's: all but the packets that open and close the connections.
+            // The kernel's: all but what opens and closes the connections, and what comes before it has been told of them.
             Some(kernel) => {
-                assert!(kernel.bytes > 32 << 20, "{counters:?}");
+                assert!(kernel.bytes + counters.bytes > 32 << 20, "{counters:?}");
                 assert!(counters.bytes < 1 << 20, "{counters:?}");
             }
         }

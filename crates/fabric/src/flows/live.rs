@@ -294,7 +294,7 @@ impl Flows {
         }
     }
 
-    /// Sets ports aside around a live mapping of a NAT gateway: of its source, towards its destination, for whoever
+    /// Sets ports aside around a mapping that a NAT gateway has or could have: of its source, towards its destination, for whoever
     /// maps connections without a walk. A walk gives these connections the same ports, and nobody else gets them. `None`
     /// where the mapping's neighbours are others', or the gateway has not enough to spare. Asked for again, it is what is
     /// set aside already; it is to be given back as often as it was given.

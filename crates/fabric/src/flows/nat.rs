@@ -280,13 +280,12 @@ impl Mappings {
             && within(part, self.capacity, self.records.len())
     }
 
-    /// Sets the block of a live mapping aside for its source, as far as both sides' ports are free around it or mapped
-    /// to each other already.
+    /// Sets the block of a mapping aside for its source, as far as both sides' ports are free around it or mapped to each
+    /// other already. It need not be mapped yet, if it can be.
     pub(super) fn reserve(&mut self, gateway: Slot, mapping: &Mapping, now: u32) -> Option<Reserved> {
         let record = Record::of(gateway, mapping, 0);
         let apart = low(record.inside_port) != low(record.outside_port) || record.inside_port < BLOCK;
-        let known = self.live(self.find_forward(&record), now);
-        if apart || !known.is_some_and(|known| known.same_reverse(&record)) {
+        if apart {
             return None;
         }
         if !self.within(AMPLE, &record, usize::from(BLOCK)) {
@@ -311,6 +310,9 @@ impl Mappings {
                 && reverse.is_none_or(|known| known.same_forward(&wanted))
         };
         let own = low(record.inside_port);
+        if !agrees(&own) {
+            return None;
+        }
         let first = (0..own).rev().take_while(agrees).last().unwrap_or(own);
         let last = (own..=u8::MAX).skip(1).take_while(agrees).last().unwrap_or(own);
         let counts = |low: &u8| {

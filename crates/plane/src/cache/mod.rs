@@ -23,7 +23,7 @@ pub(crate) use key::Key;
 pub(crate) use path::{Path, PortRole, Way};
 
 use crate::port::PortSlot;
-use crate::sys::slab::{Half, Line};
+use crate::sys::slab::{Half, Line, Pages};
 use decision::Decisions;
 use path::Paths;
 use table::Table;
@@ -55,6 +55,11 @@ impl FlowCache {
             renewed: Vec::new(),
             decisions: Decisions::default(),
         }
+    }
+
+    /// Memory that will be touched soon, each stretch once: to be fetched by whoever keeps nobody waiting.
+    pub(crate) fn unfetched(&mut self) -> impl Iterator<Item = Pages> {
+        self.v4.unfetched().into_iter().chain(self.v6.unfetched())
     }
 
     /// Has changes kept for [`FlowCache::take_changes`].

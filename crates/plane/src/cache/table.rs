@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use atoll_memory::prefetch;
 
-use crate::sys::slab::{Slab, Words};
+use crate::sys::slab::{Pages, Slab, Words};
 
 /// At most this share of the places is taken: a fuller table has longer ways, each line of which costs a packet more than
 /// all else, and an emptier one takes more than a connection may.
@@ -49,6 +49,8 @@ pub(super) struct Full;
 
 pub(super) struct Table<W, const K: usize> {
     entries: Slab<W>,
+    /// Whether somebody has its pages fetched.
+    fetched: bool,
     len: usize,
     most: usize,
     seed: u64,
@@ -92,6 +94,7 @@ impl<W: Words, const K: usize> Table<W, K> {
         let entries = Slab::new((capacity * FULL.1).div_ceil(FULL.0) + 1);
         Table {
             entries,
+            fetched: false,
             len: 0,
             most: capacity,
             seed,
@@ -101,6 +104,16 @@ impl<W: Words, const K: usize> Table<W, K> {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Its pages, once, when anything is kept: entries stand anywhere, so that each of the first ones would wait for a
+    /// whole new page.
+    pub(super) fn unfetched(&mut self) -> Option<Pages> {
+        if self.fetched || self.len == 0 {
+            return None;
+        }
+        self.fetched = true;
+        Some(self.entries.pages())
     }
 
     #[inline]

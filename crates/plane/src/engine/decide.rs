@@ -24,10 +24,12 @@ use crate::cache::{Decision, Key, Path, PortRole, Translated};
 const DECISION_HOLD: u32 = 30_000;
 /// Most decisions that are made in [`BUDGET_MILLIS`]: whoever opens connections to every port costs two walks
 /// more for these alone.
-const BUDGET: u32 = 32;
+const BUDGET: u32 = 64;
 /// As how many one counts that sets ports of a NAT gateway aside: it looks for 500 mappings.
 const DEAR: u32 = 4;
 const BUDGET_MILLIS: u64 = 10;
+/// For how many blocks of ports ahead decisions are made at most, where a client takes its ports one after the other.
+const AHEAD: u16 = 7;
 /// How long ports stay set aside after the last connection that the kernel can have made with one, in milliseconds:
 /// it is taken up by then, however many others are, or it has ended in the kernel and what was on its way has come.
 const LINGER: u32 = 10_000;
@@ -40,6 +42,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
+    /// Whether what is left is for what packets wait for.
+    fn is_scarce(&self) -> bool {
+        self.left <= BUDGET / 4
+    }
+
     fn take(&mut self, now: Timestamp, cost: u32) -> bool {
         if now.0.saturating_sub(self.since.0) >= BUDGET_MILLIS {
             (self.left, self.since) = (BUDGET, now);
@@ -220,24 +227,86 @@ impl Engine {
         }) {
             return;
         }
-        if !self
-            .budget
-            .take(now, if translation.is_some() { DEAR } else { 1 })
-        {
+        if self.decide_about(now, packet, ask, translation, Some(hold.millis)) && translation.is_some() {
+            self.decide_ahead(now, packet, &hold.key);
+        }
+    }
+
+    /// Whether there is a decision about the block of ports that a packet with this key comes from.
+    fn has_decision(&self, now: Timestamp, key: &Key) -> bool {
+        let known = self.cache.decision(&key.any_port_of_block());
+        known.is_some_and(|known| self.cache.holds(known, &self.cells, now.0 as u32))
+    }
+
+    /// Decides about connections that a packet's sender will open next, if it goes on as it has begun, for as many blocks of
+    /// ports as it has just gone through: so only the first of several is walked.
+    fn decide_ahead(&mut self, now: Timestamp, packet: &Packet, key: &Key) {
+        let L4::Ports {
+            src: port,
+            dst,
+            tcp_flags,
+        } = packet.l4
+        else {
             return;
+        };
+        let before = (1..=AHEAD).map_while(|nth| port.checked_sub(nth * BLOCK));
+        let gone = before.take_while(|port| self.has_decision(now, &key.with_source_port(*port)));
+        let ahead = 1..=gone.count() as u16;
+        for port in ahead.filter_map(|nth| port.checked_add(nth * BLOCK)) {
+            let key = key.with_source_port(port);
+            if self.has_decision(now, &key) {
+                continue;
+            }
+            if self.budget.is_scarce() {
+                return;
+            }
+            let l4 = L4::Ports {
+                src: port,
+                dst,
+                tcp_flags,
+            };
+            let ahead = Packet { l4, ..*packet };
+            let outcome = walk(&self.fabric, &self.flows, &ahead, now, &mut ());
+            let Some(Some(translation)) = translation(&outcome.effects) else {
+                return;
+            };
+            if !self.decide_about(now, &ahead, key.any_port_of_block(), Some(translation), None) {
+                return;
+            }
+        }
+    }
+
+    /// Decides about connections like one that a packet opens, or would open; `hold` is for how many milliseconds the answer to
+    /// it holds, if it has been given. Whether there is a decision now.
+    fn decide_about(
+        &mut self,
+        now: Timestamp,
+        packet: &Packet,
+        ask: Key,
+        translation: Option<(Slot, Mapping)>,
+        hold: Option<u32>,
+    ) -> bool {
+        let L4::Ports { src: port, .. } = packet.l4 else {
+            return false;
+        };
+        let cost = if translation.is_some() { DEAR } else { 1 };
+        if !self.budget.take(now, cost) {
+            return false;
         }
         let reserved = match &translation {
             None => None,
             // From outside nothing is given a port.
             Some((_, mapping)) if (packet.src, port) != (mapping.inside.into(), mapping.inside_port) => {
-                return;
+                return false;
             }
             Some((gateway, mapping)) => match self.flows.reserve(*gateway, mapping, now) {
                 Some(reserved) => Some(reserved),
-                None => return,
+                None => return false,
             },
         };
-        let unused = match self.decided(now, packet, Some(hold.millis), translation, reserved.as_ref()) {
+        let decided = self.decided(now, packet, hold, translation, reserved.as_ref());
+        let is_decided = decided.is_some();
+        let unused = match decided {
             Some(Decided {
                 decision,
                 there,
@@ -251,6 +320,7 @@ impl Engine {
         if let Some(id) = unused {
             self.flows.give_back(id, now, LINGER);
         }
+        is_decided
     }
 
     /// Forgets decisions that do not hold any more, and those whose ports are wanted by others.

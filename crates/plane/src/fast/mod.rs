@@ -31,6 +31,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use atoll_fabric::{CellId, Cells, Drop, Packet};
 use atoll_model::Timestamp;
+use atoll_net::packet::protocol;
 
 use crate::cache::{Decision, FlowCache, Found, Key};
 use crate::drops::KeptDrop;
@@ -316,6 +317,8 @@ impl Fast {
             .extend(renewed.map(|key| (Wait::Renewed(key), waiting.round)));
         for ask in changes.decisions.drain(..) {
             match cache.decision(&ask) {
+                // Whoever opens a connection of TCP waits for an answer before it sends more: nothing can be overtaken.
+                Some(decision) if ask.protocol() == protocol::TCP => self.put_decision(&ask, decision, cache),
                 Some(_) => waiting.queue.push_back((Wait::Decision(ask), waiting.round)),
                 None => self.decisions.remove(&ask),
             }

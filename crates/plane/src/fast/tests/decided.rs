@@ -94,6 +94,55 @@ fn the_program_makes_flows_with_the_ports_of_a_nat_gateway_that_are_set_aside() 
 }
 
 #[test]
+fn ports_of_a_nat_gateway_are_set_aside_ahead_of_who_takes_them_in_turn() {
+    if !machine(5) {
+        return;
+    }
+    let mut twin = twin();
+    let syn = |block: u16| {
+        let packet = from(0, OUTSIDE_V4.into(), protocol::TCP, (block << 8 | 7, 80));
+        flags(&packet, tcp_flags::SYN)
+    };
+    // As many blocks ahead as it has gone through, and all that the program makes there has a walk's ports.
+    let mut walked = Vec::new();
+    for block in 40..80 {
+        twin.pass(10);
+        let opened = offer(&mut twin, &syn(block));
+        if opened.by_kernel {
+            whole_life(&mut twin, &opened, &syn(block));
+        } else {
+            walked.push(block);
+            established(&mut twin, &syn(block));
+        }
+    }
+    assert_eq!(walked, [40, 41, 43, 47, 55, 63, 71, 79]);
+    // Who takes any port gets nothing set aside but around those.
+    for (block, by_kernel) in [(120, false), (200, false), (121, false), (202, false)] {
+        twin.pass(10);
+        assert_eq!(offer(&mut twin, &syn(block)).by_kernel, by_kernel, "{block}");
+    }
+}
+
+#[test]
+fn only_decisions_about_tcp_are_obeyed_while_packets_wait() {
+    if !machine(5) {
+        return;
+    }
+    let mut twin = twin();
+    twin.quiet = false;
+    let [_, b, _] = hosts();
+    // Each datagram of a flow may be on its way at once. Who opens a connection of TCP waits for the answer.
+    for (number, by_kernel) in [(protocol::TCP, true), (protocol::UDP, false)] {
+        let first = |port| {
+            let packet = from(0, b.v4().into(), number, (port, 80));
+            flags(&packet, tcp_flags::SYN)
+        };
+        assert!(!offer(&mut twin, &first(4000)).by_kernel);
+        assert_eq!(offer(&mut twin, &first(4001)).by_kernel, by_kernel, "{number}");
+    }
+}
+
+#[test]
 fn the_program_makes_flows_from_the_ports_that_a_decision_is_about_and_no_others() {
     if !machine(5) {
         return;

@@ -109,6 +109,8 @@ struct Twin {
     now: Timestamp,
     /// Packets that the program dropped.
     dropped: usize,
+    /// Whether no packet waits to be read, as far as the kernel's answers go.
+    quiet: bool,
 }
 
 /// What came of a frame.
@@ -160,6 +162,7 @@ impl Twin {
             plain: engine(Box::new(Nobody)),
             now,
             dropped: 0,
+            quiet: true,
         };
         twin.follow();
         twin.fast.before.take_up(&mut twin.kernel, now);
@@ -181,7 +184,7 @@ impl Twin {
             &mut self.waiting,
             |_, _, _| {},
         );
-        while self.fast.settle(&mut self.waiting, &engine.cache, true) {}
+        while self.fast.settle(&mut self.waiting, &engine.cache, self.quiet) {}
         self.plain.take_changes(&mut Changes::default());
     }
 
