@@ -122,6 +122,17 @@ MEASURES = [
         1.0,
         placed=APART,
     ),
+    Measure(
+        "udp-below",
+        "64-byte datagrams: what is lost of half as many as arrive of a flood, and of four fifths",
+        (
+            Figure("lost_half", "lost at half the path's rate", "", False, 4),
+            Figure("lost_most", "lost at four fifths of the path's rate", "", False, 4),
+        ),
+        ("below-the-rate",),
+        1.5,
+        placed=APART,
+    ),
 ]
 
 

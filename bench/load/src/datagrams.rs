@@ -23,8 +23,56 @@ const FEW: usize = 8;
 const SILENCE: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What was sent at some rate, and what came of it.
+struct Seen {
+    /// Datagrams a second that arrived while more were sent.
+    rate: f64,
+    sent: u64,
+    arrived: u64,
+    refused: u64,
+    /// Seconds of processor time, the whole machine's.
+    busy: f64,
+}
+
+impl Seen {
+    fn lost_part(&self) -> f64 {
+        1.0 - self.arrived as f64 / self.sent as f64
+    }
+}
+
 /// Sends for `time`, `rate` a second or as many as go (0), and prints what arrived.
 pub fn measure(address: IpAddr, time: Duration, rate: u64) -> Result<(), Failure> {
+    let seen = send(address, time, rate)?;
+    println!(
+        r#"{{"per_second": {:.1}, "sent": {}, "arrived": {}, "refused": {}, "lost_part": {:.6}, "cpu_us_per_packet": {:.4}}}"#,
+        seen.rate,
+        seen.sent,
+        seen.arrived,
+        seen.refused,
+        seen.lost_part(),
+        seen.busy * 1e6 / seen.arrived as f64,
+    );
+    Ok(())
+}
+
+/// Finds the path's rate, which is what arrives of as many as go, then sends half of that, and four fifths; each for a
+/// third of `time`. Prints what of these was lost.
+pub fn below_the_rate(address: IpAddr, time: Duration) -> Result<(), Failure> {
+    let part = time / 3;
+    let rate = send(address, part, 0)?.rate;
+    let half = send(address, part, (rate * 0.5) as u64)?;
+    let most = send(address, part, (rate * 0.8) as u64)?;
+    println!(
+        r#"{{"per_second": {rate:.1}, "sent_half": {}, "lost_half": {:.6}, "sent_most": {}, "lost_most": {:.6}}}"#,
+        half.sent,
+        half.lost_part(),
+        most.sent,
+        most.lost_part(),
+    );
+    Ok(())
+}
+
+fn send(address: IpAddr, time: Duration, rate: u64) -> Result<Seen, Failure> {
     let mut counter = TcpStream::connect((address, COUNTS))?;
     counter.set_nodelay(true)?;
     counter.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -74,11 +122,11 @@ pub fn measure(address: IpAddr, time: Duration, rate: u64) -> Result<(), Failure
     if arrived == 0 {
         return Err("no datagram arrived".into());
     }
-    println!(
-        r#"{{"per_second": {:.1}, "sent": {sent}, "arrived": {arrived}, "refused": {refused}, "lost_part": {:.6}, "cpu_us_per_packet": {:.4}}}"#,
-        carried as f64 / ((to - from) as f64 / 1e9),
-        1.0 - arrived as f64 / sent as f64,
-        busy * 1e6 / arrived as f64,
-    );
-    Ok(())
+    Ok(Seen {
+        rate: carried as f64 / ((to - from) as f64 / 1e9),
+        sent,
+        arrived,
+        refused,
+        busy,
+    })
 }

@@ -28,6 +28,7 @@ bench-load ping-pong ADDRESS [--seconds N]        one byte each way over one TCP
 bench-load connect ADDRESS [--seconds N] [--close rst|fin] [--threads N] [--services N]
 bench-load first-packet ADDRESS [--seconds N]     the first and the second exchange of new UDP flows
 bench-load datagrams ADDRESS [--seconds N] [--rate N]   64-byte datagrams, as many as go or N a second
+bench-load below-the-rate ADDRESS [--seconds N]   what is lost of half the datagrams that go, and of four fifths
 bench-load flows ADDRESS [--count N]              makes N UDP flows, at most 30000, and leaves them";
 
 /// The command line, taken apart.
@@ -81,6 +82,7 @@ fn run(given: &Given) -> Result<(), Failure> {
         ),
         Some("first-packet") => first_packet::measure(given.address()?, given.time()?),
         Some("datagrams") => datagrams::measure(given.address()?, given.time()?, given.option("--rate", 0)?),
+        Some("below-the-rate") => datagrams::below_the_rate(given.address()?, given.time()?),
         Some("flows") => flows::make(given.address()?, given.option("--count", 10_000)?),
         _ => Err(USAGE.into()),
     }
