@@ -372,8 +372,9 @@ impl Mappings {
                 }
                 return Ok(());
             }
-            if record.deadline > now {
-                return Err(Refused::PortTaken); // another packet of this connection was mapped first
+            // Unless the gateway has lost the address that it had, another packet of this connection was mapped first.
+            if record.deadline > now && record.outside == wanted.outside {
+                return Err(Refused::PortTaken);
             }
             self.remove(at as usize);
         }

@@ -1,5 +1,7 @@
 //! NAT gateways (semantics 42, 78-85).
 
+use std::net::Ipv4Addr;
+
 use atoll_fabric::packet::tcp;
 use atoll_fabric::{Answer, Fragment, L4, Limits, Packet, Stage, Verdict};
 use atoll_model::nat_gateway::Connectivity;
@@ -438,6 +440,27 @@ fn a_gateway_whose_subnet_routes_back_to_it_is_a_loop() {
     t.scene.route(table, "0.0.0.0/0", RouteTarget::NatGateway(nat));
     let syn = t.scene.syn(t.db, ip(OUTSIDE), 5000, 443);
     assert_eq!(t.scene.stage(&syn), Stage::RoutingLoop);
+}
+
+#[test]
+fn a_connection_opens_again_by_another_address_when_its_gateway_has_lost_the_one_it_had() {
+    let mut t = two_tier();
+    let syn = t.scene.syn(t.db, ip(OUTSIDE), 5000, 443);
+    let before = t.scene.send(&syn).forwarded(&syn).unwrap();
+    let mut eni = t.scene.eni_row(t.nat_eni);
+    let own = &mut eni.private_addresses[0];
+    own.ip = Ipv4Addr::from(u32::from(own.ip) + 100);
+    let public = own.public.as_mut().unwrap();
+    public.ip = Ipv4Addr::from(u32::from(public.ip) + 100);
+    t.scene.put(crate::rows::nat_gateway(t.nat, &eni));
+    t.scene.put(eni);
+    assert_eq!(t.scene.stage(&acked(&syn)), Stage::NatNoMapping);
+    let outcome = t.scene.send(&syn);
+    let after = outcome.forwarded(&syn).unwrap();
+    assert_ne!(before.src, after.src);
+    let answer = t.scene.answer(&syn, &outcome);
+    assert_eq!(t.scene.stage(&answer), Stage::Delivered);
+    assert_eq!(t.scene.flows.mappings(), 1);
 }
 
 #[test]
