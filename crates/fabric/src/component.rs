@@ -9,6 +9,7 @@ use atoll_model::{
 use atoll_net::Mac;
 
 use crate::flows::{FlowKey, Mapping, Owner, Slot};
+use crate::wire::Site;
 
 /// A component whose meaning may change, or whose absence was consulted: a 64-bit fingerprint of its kind and id.
 ///
@@ -105,6 +106,14 @@ impl Component {
             [u64::from_be_bytes([0, 0, a, b, c, d, e, f]), 0],
             subnet.digits().bits(),
         )
+    }
+
+    /// On which host something is.
+    pub fn site(site: Site) -> Component {
+        match site {
+            Site::Interface(id) => of_id(16, id),
+            Site::Gateways => fingerprint(17, [0, 0], 0),
+        }
     }
 
     /// One of 16 shares of an owner's connections: an answer given because a connection was not known depends
@@ -234,6 +243,13 @@ impl Changed {
         self.components.push(component);
     }
 
+    /// Things that are on another host than before.
+    pub fn of_sites(sites: impl IntoIterator<Item = Site>) -> Changed {
+        let mut changed = Changed::default();
+        sites.into_iter().for_each(|site| changed.add(Component::site(site)));
+        changed.seal()
+    }
+
     pub(crate) fn seal(mut self) -> Changed {
         self.components.sort_unstable();
         self.components.dedup();
@@ -290,6 +306,7 @@ mod tests {
                 Component::public(IpAddr::V4((bits as u32).into())),
                 Component::public(IpAddr::V6(u128::from(bits).into())),
                 Component::group_set(Slot(bits as u32)),
+                Component::site(Site::Interface(EniId::new(bits))),
             ];
             for component in all {
                 assert!(seen.insert(component), "{bits}");

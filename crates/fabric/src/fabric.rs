@@ -53,7 +53,8 @@ pub struct Fabric {
     /// By the address that the outside knows, with the private one; IPv6 is its own.
     pub(crate) publics: HashMap<IpAddr, (At, IpAddr)>,
     /// By MAC on the link.
-    pub(crate) stations: HashMap<(SubnetId, Mac), At>,
+    /// By MAC, which no two interfaces of a VPC share.
+    pub(crate) stations: HashMap<(VpcId, Mac), At>,
     pub(crate) alive: HashMap<InstanceId, bool>,
     pub(crate) instance_enis: HashMap<InstanceId, Vec<EniId>>,
     pub(crate) gateway_vpcs: HashMap<InternetGatewayId, VpcId>,

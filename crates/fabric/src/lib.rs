@@ -39,6 +39,7 @@ mod security_group;
 mod subnet;
 mod tracking;
 mod vpc;
+mod wire;
 
 pub use ahead::Ahead;
 pub use cells::{CellId, Cells};
@@ -49,4 +50,5 @@ pub use outcome::{Action, Answer, Drop, Outcome, Rewrite, Verdict};
 pub use packet::{Fragment, L4, Packet, Port, Quote};
 pub use stage::Stage;
 pub use trace::{Decision, Hop, Place, Recorder, RuleRef};
-pub use walk::{Destination, Stretch, Wire, arrive, leave, walk};
+pub use walk::{Destination, Stretch, arrive, arrive_here, leave, walk, walk_here};
+pub use wire::{AllHere, Ends, Site, Sites, Tag, Unreadable, Wire};

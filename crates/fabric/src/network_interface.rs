@@ -14,6 +14,7 @@ use crate::flows::{FlowView, Owner, Slot};
 use crate::interface_index::At;
 use crate::journey::{Halt, Journey};
 use crate::stage::Stage;
+use crate::subnet::SubnetPart;
 use crate::trace::{Decision, Place, Recorder};
 use crate::tracking::Timeouts;
 
@@ -202,8 +203,14 @@ impl Fabric {
     }
 
     /// The interface that has a MAC on a subnet's link.
-    pub(crate) fn station(&self, subnet: SubnetId, mac: Mac) -> Option<&Interface> {
-        self.interfaces.at(*self.stations.get(&(subnet, mac))?)
+    pub(crate) fn station(&self, subnet: &SubnetPart, mac: Mac) -> Option<&Interface> {
+        self.with_mac(subnet.vpc, mac)
+            .filter(|interface| interface.subnet == subnet.id)
+    }
+
+    /// The interface of a VPC that has a MAC.
+    pub(crate) fn with_mac(&self, vpc: VpcId, mac: Mac) -> Option<&Interface> {
+        self.interfaces.at(*self.stations.get(&(vpc, mac))?)
     }
 
     fn index(&mut self, part: &Interface, at: At, old: Option<&Interface>, changed: &mut Changed) {
@@ -224,7 +231,7 @@ impl Fabric {
                 changed.add(Component::public(public));
             }
         }
-        self.stations.insert((part.subnet, part.mac), at);
+        self.stations.insert((part.vpc, part.mac), at);
         if old.is_none_or(|old| (old.subnet, old.mac) != (part.subnet, part.mac)) {
             changed.add(Component::station(part.subnet, part.mac));
         }
@@ -255,11 +262,13 @@ impl Fabric {
             }
             changed.add(Component::public(public));
         }
-        let key = (old.subnet, old.mac);
-        if new.is_none_or(|new| (new.subnet, new.mac) != key) {
-            if self.station(old.subnet, old.mac).is_some_and(|i| i.id == id) {
-                self.stations.remove(&key);
-            }
+        let key = (old.vpc, old.mac);
+        if new.is_none_or(|new| (new.vpc, new.mac) != key)
+            && self.with_mac(old.vpc, old.mac).is_some_and(|i| i.id == id)
+        {
+            self.stations.remove(&key);
+        }
+        if new.is_none_or(|new| (new.subnet, new.mac) != (old.subnet, old.mac)) {
             changed.add(Component::station(old.subnet, old.mac));
         }
     }

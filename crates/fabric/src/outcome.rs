@@ -9,6 +9,7 @@ use crate::flows::Effects;
 use crate::packet::{L4, Packet, Port};
 use crate::stage::Stage;
 use crate::trace::{Place, RuleRef};
+use crate::wire::Wire;
 
 /// Longest IP packet inside a VPC, in bytes (semantics 129).
 pub const MTU_INSIDE: u32 = 9001;
@@ -143,6 +144,9 @@ pub struct Outcome {
     /// walked again (which refreshes the flow's state); 0: not at all. Give [`crate::Flows::commit`] the time
     /// for which it is really kept, and [`crate::Cells::begin`] what is committed.
     pub hold: u32,
+    /// Where the way goes on at another host: what to send there, by the verdict's action, whose MACs are the wire's. `None`
+    /// where it ends here.
+    pub onward: Option<Box<Wire>>,
 }
 
 impl Outcome {

@@ -29,7 +29,7 @@
 //! `hop-limit`; inwards: `eigw-inbound`, `mtu-exceeded`, `hop-limit`. The router within a VPC does not count as a
 //! hop; each gateway does.
 
-use atoll_model::{Direction, EniId, SubnetId, Timestamp, VpcId};
+use atoll_model::{Direction, EniId, Timestamp};
 use atoll_net::Mac;
 
 use crate::component::{Component, Dependencies};
@@ -43,6 +43,7 @@ use crate::packet::{Packet, Port};
 use crate::stage::Stage;
 use crate::subnet::SubnetPart;
 use crate::trace::{Decision, Place, Recorder};
+use crate::wire::{AllHere, Sites, Wire};
 
 /// Most legs of a way; a packet that has more to go is in a routing loop.
 pub const MOST_LEGS: u8 = 16;
@@ -57,35 +58,36 @@ pub fn walk<V: FlowView + ?Sized, R: Recorder + ?Sized>(
     now: Timestamp,
     recorder: &mut R,
 ) -> Outcome {
-    let mut journey = Journey::new(fabric, flows, packet, now, recorder);
-    let end = journey.go();
-    journey.finish(end)
+    walk_here(fabric, flows, packet, now, recorder, &AllHere)
 }
 
-/// What travels from where a packet left to where it arrives, on one host or between two.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wire {
-    /// The VPC whose addresses the packet speaks of: what the VNI names. `None` past a VPC's gateways.
-    pub vpc: Option<VpcId>,
-    /// The packet as it stands.
-    pub packet: Packet,
-    /// The interface that sent it under one of its own private addresses, as long as nothing forwarded or
-    /// translated it: whose groups a reference may match (semantics 21, 38, 42).
-    pub identity: Option<EniId>,
-    /// The subnet that it left.
-    pub from: Option<SubnetId>,
-    /// The interface that it left.
-    pub sender: Option<EniId>,
-    /// Where it goes.
-    pub to: Destination,
-    /// Whether it goes over the subnet's link and not by the router.
-    pub on_link: bool,
-    /// Whether it has passed a gateway whose flows are always tracked (semantics 45).
-    pub automatic: bool,
-    /// Legs so far.
-    pub hops: u8,
-    /// Longest IP packet of the way so far, in bytes.
-    pub mtu: u32,
+/// The same as far as the way is on this host: where it goes on elsewhere the answer has [`Outcome::onward`], its effects
+/// are this end's, and its dependencies and `hold` are about this end alone.
+pub fn walk_here<V: FlowView + ?Sized, R: Recorder + ?Sized, S: Sites>(
+    fabric: &Fabric,
+    flows: &V,
+    packet: &Packet,
+    now: Timestamp,
+    recorder: &mut R,
+    sites: &S,
+) -> Outcome {
+    let mut journey = Journey::new(fabric, flows, packet, now, recorder);
+    let end = journey.leave().and_then(|leg| journey.go(leg, sites));
+    journey.end(end)
+}
+
+/// Goes on with what came by the wire, as far as the way is on this host.
+pub fn arrive_here<V: FlowView + ?Sized, R: Recorder + ?Sized, S: Sites>(
+    fabric: &Fabric,
+    flows: &V,
+    wire: &Wire,
+    now: Timestamp,
+    recorder: &mut R,
+    sites: &S,
+) -> Outcome {
+    let (mut journey, leg) = Journey::arriving(fabric, flows, wire, now, recorder);
+    let end = journey.go(leg, sites);
+    journey.end(end)
 }
 
 /// How far one end has brought a packet.
@@ -128,17 +130,7 @@ pub fn arrive<V: FlowView + ?Sized, R: Recorder + ?Sized>(
     now: Timestamp,
     recorder: &mut R,
 ) -> Stretch {
-    let mut journey = Journey::new(fabric, flows, &wire.packet, now, recorder);
-    journey.identity = wire.identity;
-    journey.automatic = wire.automatic;
-    journey.hops = wire.hops;
-    journey.mtu = wire.mtu;
-    let leg = Leg {
-        from: wire.from,
-        sender: wire.sender,
-        to: wire.to,
-        on_link: wire.on_link,
-    };
+    let (mut journey, leg) = Journey::arriving(fabric, flows, wire, now, recorder);
     match journey.arrive(leg) {
         Ok(Arrival::Onward(leg)) => journey.onward(&leg),
         Ok(Arrival::Out(out)) => {
@@ -165,13 +157,62 @@ enum Out<'a> {
     Internet,
 }
 
+/// Where a way ends on this host.
+enum End {
+    Out(Action),
+    /// At a leg that leads to another host.
+    Border(Action, Leg),
+}
+
 impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
-    fn go(&mut self) -> Result<Action, Halt> {
-        let mut leg = self.leave()?;
+    /// A packet that came by the wire, and the leg that it is on.
+    fn arriving(
+        fabric: &'a Fabric,
+        flows: &'a V,
+        wire: &'a Wire,
+        now: Timestamp,
+        recorder: &'a mut R,
+    ) -> (Self, Leg) {
+        let mut journey = Journey::new(fabric, flows, &wire.packet, now, recorder);
+        journey.identity = wire.identity;
+        journey.automatic = wire.automatic;
+        journey.hops = wire.hops;
+        journey.mtu = wire.mtu;
+        let leg = Leg {
+            from: wire.from,
+            sender: wire.sender,
+            to: wire.to,
+            on_link: wire.on_link,
+        };
+        (journey, leg)
+    }
+
+    fn go<S: Sites>(&mut self, mut leg: Leg, sites: &S) -> Result<End, Halt> {
         loop {
+            if S::SEVERAL
+                && let Some(mtu) = self.is_elsewhere(leg.to, sites)
+            {
+                // semantics 129, 130: what no packet of that length gets through is told to its sender.
+                self.fits(mtu, place_of(leg.to))?;
+                return Ok(End::Border(self.send_away(&leg), leg));
+            }
             match self.arrive(leg)? {
                 Arrival::Onward(next) => leg = next,
-                Arrival::Out(out) => return Ok(self.forward(&out)),
+                Arrival::Out(out) => return Ok(End::Out(self.forward(&out))),
+            }
+        }
+    }
+
+    fn end(mut self, end: Result<End, Halt>) -> Outcome {
+        match end {
+            Ok(End::Out(action)) => self.finish(Ok(action)),
+            Err(halt) => self.finish(Err(halt)),
+            Ok(End::Border(action, leg)) => {
+                let outcome = self.finish(Ok(action));
+                Outcome {
+                    onward: Some(Box::new(self.wire(&leg))),
+                    ..outcome
+                }
             }
         }
     }
@@ -223,7 +264,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let here = Place::Subnet(subnet.id);
         let mac = self.packet.dst_mac;
         self.depends(Component::station(subnet.id, mac));
-        let Some(station) = self.fabric.station(subnet.id, mac) else {
+        let Some(station) = self.fabric.station(subnet, mac) else {
             return Err(self.halt(Stage::NoSuchAddress, here, None));
         };
         self.record(here, Decision::OnLink, None);
@@ -306,7 +347,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
     }
 
     fn forward(&self, out: &Out<'_>) -> Action {
-        let (port, src_mac, dst_mac) = match out {
+        let (port, macs) = match out {
             Out::Interface {
                 interface,
                 subnet,
@@ -317,10 +358,15 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                 } else {
                     subnet.router_mac
                 };
-                (Port::Eni(interface.id), from, interface.mac)
+                (Port::Eni(interface.id), (from, interface.mac))
             }
-            Out::Internet => (Port::Internet, Mac::default(), Mac::default()),
+            Out::Internet => (Port::Internet, (Mac::default(), Mac::default())),
         };
+        self.action(port, macs)
+    }
+
+    /// Whatever has changed of the packet so far, and where it goes out.
+    pub(crate) fn action(&self, port: Port, (src_mac, dst_mac): (Mac, Mac)) -> Action {
         let (before, after) = (self.original, &self.packet);
         let quote = match (before.quote, after.quote) {
             (Some(a), Some(b)) => Rewrite::between((a.src, a.dst, a.l4), (b.src, b.dst, b.l4)),
@@ -359,29 +405,13 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             effects: self.effects,
             dependencies: self.dependencies,
             hold: if alone { 0 } else { self.hold },
+            onward: None,
         }
     }
 
     fn onward(mut self, leg: &Leg) -> Stretch {
-        self.packet.hop_limit = self.packet.hop_limit.saturating_sub(self.hop_limit_decrement);
-        let vpc = match (leg.to, leg.sender) {
-            (Destination::Internet, _) => None,
-            (Destination::Interface(id), _) | (_, Some(id)) => self.interface(id).map(|i| i.vpc),
-            (_, None) => None,
-        };
         Stretch::Onward {
-            wire: Box::new(Wire {
-                vpc,
-                packet: self.packet,
-                identity: self.identity,
-                from: leg.from,
-                sender: leg.sender,
-                to: leg.to,
-                on_link: leg.on_link,
-                automatic: self.automatic,
-                hops: self.hops,
-                mtu: self.mtu,
-            }),
+            wire: Box::new(self.wire(leg)),
             effects: self.effects,
             dependencies: self.dependencies,
         }
