@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// The types by their names in C and in Rust.
-const TYPES: [(&str, &str); 12] = [
+const TYPES: [(&str, &str); 14] = [
     ("key4", "Key4"),
     ("key6", "Key6"),
     ("flow", "Flow"),
@@ -19,6 +19,8 @@ const TYPES: [(&str, &str); 12] = [
     ("port", "Port"),
     ("clock", "Clock"),
     ("verdict", "Verdict"),
+    ("tunnel", "Tunnel"),
+    ("label", "Label"),
 ];
 
 fn main() {

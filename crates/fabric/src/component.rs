@@ -246,7 +246,9 @@ impl Changed {
     /// Things that are on another host than before.
     pub fn of_sites(sites: impl IntoIterator<Item = Site>) -> Changed {
         let mut changed = Changed::default();
-        sites.into_iter().for_each(|site| changed.add(Component::site(site)));
+        sites
+            .into_iter()
+            .for_each(|site| changed.add(Component::site(site)));
         changed.seal()
     }
 

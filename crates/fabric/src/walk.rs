@@ -86,7 +86,11 @@ pub fn arrive_here<V: FlowView + ?Sized, R: Recorder + ?Sized, S: Sites>(
     sites: &S,
 ) -> Outcome {
     let (mut journey, leg) = Journey::arriving(fabric, flows, wire, now, recorder);
-    let end = journey.go(leg, sites);
+    // The leg that it is on leads here: hosts that do not agree about that send no packet round.
+    let end = journey.arrive(leg).and_then(|arrival| match arrival {
+        Arrival::Onward(next) => journey.go(next, sites),
+        Arrival::Out(out) => Ok(End::Out(journey.forward(&out))),
+    });
     journey.end(end)
 }
 

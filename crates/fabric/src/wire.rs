@@ -194,11 +194,27 @@ impl Fabric {
         self.with_mac(vpc, mac).map(|interface| interface.id)
     }
 
+    /// What is on the same host as a destination; `None` if it is nowhere, or right where the packet is.
+    pub fn site(&self, to: Destination) -> Option<Site> {
+        match to {
+            Destination::Interface(id) => Some(Site::Interface(id)),
+            Destination::NatGateway(id) => self.nat_gateways.get(&id).map(|part| Site::Interface(part.eni)),
+            Destination::InternetGateway(_) | Destination::EgressOnlyGateway(_) => Some(Site::Gateways),
+            // Whoever has come so far is where the gateways are.
+            Destination::Internet => None,
+        }
+    }
+
     /// Whom the MAC addresses of a frame on the wire name, if it can be one.
     ///
     /// # Errors
     /// [`Unreadable`].
-    pub fn ends(&self, vpc: VpcId, tag: Tag, packet: (Mac, Mac, std::net::IpAddr)) -> Result<Ends, Unreadable> {
+    pub fn ends(
+        &self,
+        vpc: VpcId,
+        tag: Tag,
+        packet: (Mac, Mac, std::net::IpAddr),
+    ) -> Result<Ends, Unreadable> {
         let (src_mac, dst_mac, src) = packet;
         let has = |flag: u16| tag.0 & flag != 0;
         let receiver = self.with_mac(vpc, dst_mac);
@@ -268,16 +284,10 @@ impl Fabric {
 impl<V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'_, V, R> {
     /// The longest packet that gets to a destination, if that is on another host.
     pub(crate) fn is_elsewhere(&mut self, to: Destination, sites: &impl Sites) -> Option<u32> {
-        let site = match to {
-            Destination::Interface(id) => Site::Interface(id),
-            Destination::NatGateway(id) => {
-                self.depends(Component::nat_gateway(id));
-                Site::Interface(self.fabric.nat_gateways.get(&id)?.eni)
-            }
-            Destination::InternetGateway(_) | Destination::EgressOnlyGateway(_) => Site::Gateways,
-            // Whoever has come so far is where the gateways are.
-            Destination::Internet => return None,
-        };
+        if let Destination::NatGateway(id) = to {
+            self.depends(Component::nat_gateway(id));
+        }
+        let site = self.fabric.site(to)?;
         self.depends(Component::site(site));
         sites.elsewhere(site)
     }
@@ -334,7 +344,14 @@ mod tests {
             assert!(tag.0 & SET != 0 && tag.0 & !KNOWN == 0, "{tag:?}");
         }
         assert_eq!(Tag::from_bits(Tag::ANSWER.bits()), Some(Tag::ANSWER));
-        for odd in [0, 0x0040, SET | 5, SET | ANSWER | IDENTITY, SET | 17 << HOPS_AT, SET | 1 << 11] {
+        for odd in [
+            0,
+            0x0040,
+            SET | 5,
+            SET | ANSWER | IDENTITY,
+            SET | 17 << HOPS_AT,
+            SET | 1 << 11,
+        ] {
             assert_eq!(Tag::from_bits(odd), None, "{odd:#x}");
         }
     }

@@ -361,18 +361,129 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	return obey(skb, &path, seen_port, seen, segments);
 }
 
+/* A packet that came in at a slot: forwarded by what is known, or left to the engine. What came from another host
+ * (`far`, known when this is compiled) is about no decision and no verdict. */
+static __always_inline int carry(struct __sk_buff *skb, struct ethhdr *ethernet, void *data, void *end, __u32 slot,
+				 struct seen *seen, const int far)
+{
+	struct decision *decision = 0;
+	struct verdict *verdict = 0;
+	struct flow *flow;
+	__be32 numbers;
+	int why = 0;
+
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = (void *)(ethernet + 1);
+		struct key4 key = {.slot = slot};
+		__u32 *words = (void *)ip;
+		__u64 sum;
+
+		if ((void *)(ip + 1) > end)
+			return to_engine(seen, COUNT_ODD);
+		seen->length = bpf_ntohs(ip->tot_len);
+		/* A super-segment that no length can say has none ("BIG TCP"). */
+		if (!seen->length && skb->gso_size && ip->protocol == IPPROTO_TCP && skb->len > ETH_HLEN + 65535)
+			seen->length = skb->len - ETH_HLEN;
+		if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(0x3fff) ||
+		    seen->length + ETH_HLEN != skb->len || seen->length < sizeof(*ip))
+			return to_engine(seen, COUNT_ODD);
+		/* The engine refuses a wrong header checksum; so does this. */
+		sum = (__u64)words[0] + words[1] + words[2] + words[3] + words[4];
+		sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+		sum = (sum & 0xffff) + (sum >> 16);
+		if (((sum & 0xffff) + (sum >> 16)) != 0xffff)
+			return to_engine(seen, COUNT_ODD);
+		seen->at = ETH_HLEN + sizeof(*ip);
+		seen->protocol = ip->protocol;
+		seen->hop_limit = ip->ttl;
+		seen->src[0] = ip->saddr;
+		seen->dst[0] = ip->daddr;
+		transport(skb, ip + 1, end, seen->length - sizeof(*ip), seen, &why);
+		if (why)
+			return to_engine(seen, why);
+		numbers = (__be32)seen->src_port | (__be32)seen->dst_port << 16;
+		key.numbers = numbers;
+		key.src = seen->src[0];
+		key.dst = seen->dst[0];
+		key.protocol = seen->protocol;
+		seen->tag = tag4(&key);
+		flow = bpf_map_lookup_elem(&flows4, &key);
+		if (!far && !flow && !seen->syn && !seen->fin && !seen->rst) {
+			verdict = bpf_map_lookup_elem(&drops4, &key);
+			if (verdict && ends_here(verdict, seen, data, end))
+				return DROP;
+		}
+		if (!far && opens(seen) && (!flow || gives_way(flow))) {
+			flow = 0;
+			struct ask4 ask = {
+				.slot = slot,
+				.src = seen->src[0],
+				.dst = seen->dst[0],
+				.dst_port = seen->dst_port,
+				.protocol = seen->protocol,
+			};
+
+			decision = bpf_map_lookup_elem(&decisions4, &ask);
+			ask.block = bpf_ntohs(seen->src_port) >> 8;
+			if (!decision && ask.block)
+				decision = bpf_map_lookup_elem(&decisions4, &ask);
+		}
+	} else {
+		struct ipv6hdr *ip = (void *)(ethernet + 1);
+		struct key6 key = {.slot = slot};
+
+		if ((void *)(ip + 1) > end)
+			return to_engine(seen, COUNT_ODD);
+		seen->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+		if (ip->version != 6 || seen->length + ETH_HLEN != skb->len)
+			return to_engine(seen, COUNT_ODD);
+		seen->v6 = 1;
+		seen->at = ETH_HLEN + sizeof(*ip);
+		seen->protocol = ip->nexthdr;
+		seen->hop_limit = ip->hop_limit;
+		__builtin_memcpy(seen->src, &ip->saddr, 16);
+		__builtin_memcpy(seen->dst, &ip->daddr, 16);
+		transport(skb, ip + 1, end, seen->length - sizeof(*ip), seen, &why);
+		if (why)
+			return to_engine(seen, why);
+		numbers = (__be32)seen->src_port | (__be32)seen->dst_port << 16;
+		key.numbers = numbers;
+		words4(key.src, seen->src);
+		words4(key.dst, seen->dst);
+		key.protocol = seen->protocol;
+		seen->tag = tag6(&key);
+		flow = bpf_map_lookup_elem(&flows6, &key);
+		if (!far && !flow && !seen->syn && !seen->fin && !seen->rst) {
+			verdict = bpf_map_lookup_elem(&drops6, &key);
+			if (verdict && ends_here(verdict, seen, data, end))
+				return DROP;
+		}
+		if (!far && opens(seen) && (!flow || gives_way(flow))) {
+			flow = 0;
+			struct ask6 ask = {.slot = slot, .dst_port = seen->dst_port, .protocol = seen->protocol};
+
+			words4(ask.src, seen->src);
+			words4(ask.dst, seen->dst);
+			decision = bpf_map_lookup_elem(&decisions6, &ask);
+		}
+	}
+	if (decision)
+		return new_connection(skb, decision, seen, numbers, data, end);
+	if (!flow)
+		return to_engine(seen, seen->syn || seen->fin || seen->rst ? COUNT_CONTROL : COUNT_NO_FLOW);
+	/* One that opens a connection again on what was not seen to end is the engine's. */
+	if (seen->syn && !seen->ack)
+		return to_engine(seen, COUNT_CONTROL);
+	return known(skb, flow, seen, data, end);
+}
+
 SEC("classifier")
 int port_ingress(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 ifindex = skb->ifindex, zero = 0, slot;
+	__u32 ifindex = skb->ifindex, zero = 0;
 	struct ethhdr *ethernet = data;
-	struct decision *decision = 0;
-	struct verdict *verdict = 0;
 	struct seen seen = {};
-	struct flow *flow;
-	__be32 numbers;
-	int why = 0;
 
 	if ((void *)(ethernet + 1) > end)
 		return TO_ENGINE;
@@ -383,114 +494,75 @@ int port_ingress(struct __sk_buff *skb)
 	seen.time = bpf_map_lookup_elem(&now, &zero);
 	if (!seen.port || !seen.port->slot_and_one || !seen.counts || !seen.time)
 		return TO_ENGINE;
-	slot = seen.port->slot_and_one - 1;
 	seen.clock = *(volatile __u32 *)&seen.time->now;
 	if (skb->vlan_present)
 		return to_engine(&seen, COUNT_ODD);
+	return carry(skb, ethernet, data, end, seen.port->slot_and_one - 1, &seen, 0);
+}
 
-	if (ethernet->h_proto == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = (void *)(ethernet + 1);
-		struct key4 key = {.slot = slot};
-		__u32 *words = (void *)ip;
-		__u64 sum;
+/* At tcx ingress of the VXLAN device. No other program is asked about what came from other hosts: an earlier one would read
+ * the label for a header. */
+SEC("classifier")
+int wire_ingress(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 ifindex = skb->ifindex, zero = 0, *slot_and_one;
+	struct ethhdr *ethernet = data;
+	struct label label = {};
+	struct seen seen = {};
+	int verdict;
 
-		if ((void *)(ip + 1) > end)
-			return to_engine(&seen, COUNT_ODD);
-		seen.length = bpf_ntohs(ip->tot_len);
-		/* A super-segment that no length can say has none ("BIG TCP"). */
-		if (!seen.length && skb->gso_size && ip->protocol == IPPROTO_TCP && skb->len > ETH_HLEN + 65535)
-			seen.length = skb->len - ETH_HLEN;
-		if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & bpf_htons(0x3fff) ||
-		    seen.length + ETH_HLEN != skb->len || seen.length < sizeof(*ip))
-			return to_engine(&seen, COUNT_ODD);
-		/* The engine refuses a wrong header checksum; so does this. */
-		sum = (__u64)words[0] + words[1] + words[2] + words[3] + words[4];
-		sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-		sum = (sum & 0xffff) + (sum >> 16);
-		if (((sum & 0xffff) + (sum >> 16)) != 0xffff)
-			return to_engine(&seen, COUNT_ODD);
-		seen.at = ETH_HLEN + sizeof(*ip);
-		seen.protocol = ip->protocol;
-		seen.hop_limit = ip->ttl;
-		seen.src[0] = ip->saddr;
-		seen.dst[0] = ip->daddr;
-		transport(skb, ip + 1, end, seen.length - sizeof(*ip), &seen, &why);
-		if (why)
-			return to_engine(&seen, why);
-		numbers = (__be32)seen.src_port | (__be32)seen.dst_port << 16;
-		key.numbers = numbers;
-		key.src = seen.src[0];
-		key.dst = seen.dst[0];
-		key.protocol = seen.protocol;
-		seen.tag = tag4(&key);
-		flow = bpf_map_lookup_elem(&flows4, &key);
-		if (!flow && !seen.syn && !seen.fin && !seen.rst) {
-			verdict = bpf_map_lookup_elem(&drops4, &key);
-			if (verdict && ends_here(verdict, &seen, data, end))
-				return DROP;
-		}
-		if (opens(&seen) && (!flow || gives_way(flow))) {
-			flow = 0;
-			struct ask4 ask = {
-				.slot = slot,
-				.src = seen.src[0],
-				.dst = seen.dst[0],
-				.dst_port = seen.dst_port,
-				.protocol = seen.protocol,
-			};
-
-			decision = bpf_map_lookup_elem(&decisions4, &ask);
-			ask.block = bpf_ntohs(seen.src_port) >> 8;
-			if (!decision && ask.block)
-				decision = bpf_map_lookup_elem(&decisions4, &ask);
-		}
+	seen.port = bpf_map_lookup_elem(&ports, &ifindex);
+	seen.counts = bpf_map_lookup_elem(&counts, &zero);
+	seen.time = bpf_map_lookup_elem(&now, &zero);
+	if (!seen.port || !seen.counts || !seen.time)
+		return DROP;
+	if ((void *)(ethernet + 1) > end || skb->vlan_present ||
+	    (ethernet->h_proto != bpf_htons(ETH_P_IP) && ethernet->h_proto != bpf_htons(ETH_P_IPV6)) ||
+	    !read_label(skb, &label))
+		goto none;
+	seen.clock = *(volatile __u32 *)&seen.time->now;
+	slot_and_one = bpf_map_lookup_elem(&wires, &label);
+	if (slot_and_one) {
+		verdict = carry(skb, ethernet, data, end, *slot_and_one - 1, &seen, 1);
 	} else {
-		struct ipv6hdr *ip = (void *)(ethernet + 1);
-		struct key6 key = {.slot = slot};
+		struct label host = {.network = ANY_NETWORK, .v6 = label.v6};
 
-		if ((void *)(ip + 1) > end)
-			return to_engine(&seen, COUNT_ODD);
-		seen.length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-		if (ip->version != 6 || seen.length + ETH_HLEN != skb->len)
-			return to_engine(&seen, COUNT_ODD);
-		seen.v6 = 1;
-		seen.at = ETH_HLEN + sizeof(*ip);
-		seen.protocol = ip->nexthdr;
-		seen.hop_limit = ip->hop_limit;
-		__builtin_memcpy(seen.src, &ip->saddr, 16);
-		__builtin_memcpy(seen.dst, &ip->daddr, 16);
-		transport(skb, ip + 1, end, seen.length - sizeof(*ip), &seen, &why);
-		if (why)
-			return to_engine(&seen, why);
-		numbers = (__be32)seen.src_port | (__be32)seen.dst_port << 16;
-		key.numbers = numbers;
-		words4(key.src, seen.src);
-		words4(key.dst, seen.dst);
-		key.protocol = seen.protocol;
-		seen.tag = tag6(&key);
-		flow = bpf_map_lookup_elem(&flows6, &key);
-		if (!flow && !seen.syn && !seen.fin && !seen.rst) {
-			verdict = bpf_map_lookup_elem(&drops6, &key);
-			if (verdict && ends_here(verdict, &seen, data, end))
-				return DROP;
-		}
-		if (opens(&seen) && (!flow || gives_way(flow))) {
-			flow = 0;
-			struct ask6 ask = {.slot = slot, .dst_port = seen.dst_port, .protocol = seen.protocol};
-
-			words4(ask.src, seen.src);
-			words4(ask.dst, seen.dst);
-			decision = bpf_map_lookup_elem(&decisions6, &ask);
-		}
+		words4(host.host, label.host);
+		if (!bpf_map_lookup_elem(&wires, &host))
+			goto none;
+		verdict = to_engine(&seen, COUNT_NO_FLOW);
 	}
-	if (decision)
-		return new_connection(skb, decision, &seen, numbers, data, end);
-	if (!flow)
-		return to_engine(&seen, seen.syn || seen.fin || seen.rst ? COUNT_CONTROL : COUNT_NO_FLOW);
-	/* One that opens a connection again on what was not seen to end is the engine's. */
-	if (seen.syn && !seen.ack)
-		return to_engine(&seen, COUNT_CONTROL);
-	return known(skb, flow, &seen, data, end);
+	if (verdict != TO_ENGINE)
+		return verdict;
+	if (bpf_skb_adjust_room(skb, sizeof(label), BPF_ADJ_ROOM_MAC, LABEL_FLAGS) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &label, sizeof(label), 0))
+		goto none;
+	return PASS;
+none:
+	seen.counts->of[COUNT_WIRE]++;
+	return DROP;
+}
+
+/* At tcx egress of the VXLAN device: what the engine sends says by a label where it goes. */
+SEC("classifier")
+int wire_egress(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	struct around *around;
+	struct tunnel *from;
+	struct label label;
+
+	/* What was received before has come by the program at its port, which has said it. */
+	if (skb->ingress_ifindex)
+		return PASS;
+	from = bpf_map_lookup_elem(&own, &zero);
+	around = bpf_map_lookup_elem(&scratch, &zero);
+	if (!from || !around || bpf_skb_load_bytes(skb, ETH_HLEN, &label, sizeof(label)) ||
+	    bpf_skb_adjust_room(skb, -(__s32)sizeof(label), BPF_ADJ_ROOM_MAC, LABEL_FLAGS))
+		return DROP;
+	surround(around, label.host, from->own, label.network, label.tag, label.v6);
+	return put_around(skb, around, label.v6) ? PASS : DROP;
 }
 
 /* Run by the engine alone, over a frame that says behind its Ethernet header how many. */

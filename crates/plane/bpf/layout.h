@@ -185,6 +185,8 @@ struct verdict {
 #define PATH_EXITS 16
 /* Out of a port that is no veth: by its own queue, not to the other end. */
 #define PATH_REDIRECT 32
+/* To another host: `tunnels` has the rest, and `ifindex` is the path's own place there. */
+#define PATH_TUNNEL 64
 
 /* What many flows share. */
 struct path {
@@ -202,6 +204,28 @@ struct path {
 	__u8 reserved;
 };
 
+/* What is around a path's packets on their way to another host. */
+struct tunnel {
+	__u32 version; /* of the path that it belongs to */
+	__u32 ifindex; /* of the VXLAN device */
+	__be32 host[4]; /* IPv4 in the first word */
+	__be32 own[4];  /* this host's address, of the same family */
+	__u32 network;
+	__u16 tag;
+	__u16 v6; /* whether the hosts' addresses are IPv6 */
+};
+
+/* What is around a frame, behind its MAC header where the engine reads or writes it. */
+struct label {
+	__be32 host[4]; /* the other one */
+	__u32 network;
+	__u16 tag;
+	__u16 v6;
+};
+
+/* In `wires`: whose frames are looked at at all. No network has this number. */
+#define ANY_NETWORK 0xffffffff
+
 /* What happened to packets, counted on each processor: places in `counts`. Everything behind MADE was the engine's. */
 enum count {
 	COUNT_DELIVERED,
@@ -217,6 +241,8 @@ enum count {
 	COUNT_MAC,
 	COUNT_DROPPED, /* of those that were the engine's: by a verdict of its own */
 	COUNT_REFUSED, /* of those that were the engine's: dropped, since their port had sent too many */
+	COUNT_ELSEWHERE, /* sent to other hosts */
+	COUNT_WIRE,      /* of what came from other hosts: dropped, since no such host is known or it is no frame of theirs */
 	COUNTS,
 };
 

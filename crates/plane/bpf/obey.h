@@ -9,10 +9,7 @@
 #include <linux/ipv6.h>
 
 #include "packet.h"
-
-/* What tcx takes from a program (Debian 12's kernel headers are older than tcx). */
-#define TO_ENGINE -1 /* left to whoever comes next: the packet socket */
-#define DROP 2
+#include "wire.h"
 
 /* What a checksum field holds that is left to the device: the sum of the pseudo header. */
 static __always_inline __u16 pseudo_sum(struct seen *seen, __be16 length)
@@ -260,7 +257,15 @@ network:;
 		__builtin_memcpy(data, path->macs_out, 12);
 	seen->counts->of[path->flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED] += segments;
 	seen->counts->of[COUNT_BYTES] += skb->len;
-	return path->flags & PATH_REDIRECT ? bpf_redirect(path->ifindex, 0) : bpf_redirect_peer(path->ifindex, 0);
+	if (path->flags & (PATH_REDIRECT | PATH_TUNNEL)) {
+		if (!(path->flags & PATH_TUNNEL))
+			return bpf_redirect(path->ifindex, 0);
+		/* Where it is delivered it is counted as such. */
+		seen->counts->of[COUNT_DELIVERED] -= segments;
+		seen->counts->of[COUNT_ELSEWHERE] += segments;
+		return send_elsewhere(skb, path->ifindex, path->version);
+	}
+	return bpf_redirect_peer(path->ifindex, 0);
 }
 
 #endif

@@ -15,6 +15,11 @@
 
 #include "layout.h"
 
+/* What tcx takes from a program (Debian 12's kernel headers are older than tcx). */
+#define TO_ENGINE -1 /* left to whoever comes next: the packet socket */
+#define PASS 0       /* the same, but that no other program is asked */
+#define DROP 2
+
 /* What was read of a packet, and where it is counted. */
 struct seen {
 	struct counts *counts;

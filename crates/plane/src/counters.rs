@@ -40,6 +40,14 @@ pub struct Counters {
     pub refused: u64,
     /// Frames that found no free place in the receiving ring.
     pub overrun: u64,
+    /// Packets that went on to other hosts.
+    pub sent_elsewhere: u64,
+    /// Packets that came from other hosts, whatever became of them.
+    pub from_elsewhere: u64,
+    /// Of these: in a network that names no VPC here, from no host that is known, or without being what a host sends.
+    pub wire_unknown: u64,
+    /// Of these: for whom or from whom there is nobody, or not on that host, or nobody who may send that.
+    pub wire_spoofed: u64,
     stages: [u64; Stage::ALL.len()],
 }
 
@@ -61,6 +69,10 @@ impl Default for Counters {
             answers_withheld: 0,
             refused: 0,
             overrun: 0,
+            sent_elsewhere: 0,
+            from_elsewhere: 0,
+            wire_unknown: 0,
+            wire_spoofed: 0,
             stages: [0; Stage::ALL.len()],
         }
     }

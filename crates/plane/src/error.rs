@@ -38,8 +38,21 @@ pub enum PlaneError {
         source: io::Error,
     },
     /// More ports than a host can have.
-    #[error("a host has at most 1048576 ports")]
+    #[error("a host has at most 524288 ports")]
     TooManyPorts,
+    /// Only the kernel's programs can speak to other hosts.
+    #[error("packets to other hosts need the eBPF data plane, and this one is the userspace plane")]
+    TunnelNeedsKernel,
+    /// The programs cannot stand at the VXLAN device.
+    #[error(
+        "the interface {ifindex} cannot be the way to other hosts: {source}; it is to be a VXLAN device in external mode with `gbp`"
+    )]
+    Tunnel {
+        /// Its index.
+        ifindex: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The plane has been stopped, or its thread has ended.
     #[error("the data plane does not run any more")]
     Stopped,

@@ -12,6 +12,7 @@
 mod cache;
 mod counters;
 mod drops;
+mod elsewhere;
 mod engine;
 mod error;
 mod fast;
@@ -44,6 +45,7 @@ mod world;
 
 pub use counters::Counters;
 pub use drops::DropRecord;
+pub use elsewhere::{Tunnel, Vni};
 pub use engine::{Capacity, Emission, Engine, Outbox};
 pub use error::PlaneError;
 pub use fast::{FastCapacity, FastError, KernelCounters, permitted as fast_permitted};

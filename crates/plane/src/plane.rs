@@ -1,5 +1,6 @@
 //! The handle by which the rest of the process speaks to the data plane.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -9,11 +10,12 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use atoll_fabric::{Fabric, Flows};
-use atoll_model::Delta;
+use atoll_fabric::{Fabric, Flows, Site};
+use atoll_model::{Delta, VpcId};
 
 use crate::counters::Counters;
 use crate::drops::DropRecord;
+use crate::elsewhere::{Tunnel, Vni};
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
 use crate::fast::{Fast, FastCapacity, Waiting};
@@ -259,6 +261,61 @@ impl Plane {
     /// A port is gone, or is to be: nothing is received from it or sent to it any more.
     pub fn port_down(&self, ifindex: u32) -> Result<(), PlaneError> {
         self.ask(move |engine| engine.port_down(ifindex))
+    }
+
+    /// Packets to other hosts go by this VXLAN device, and come by it, from now on; by none if `None`. Which hosts there are,
+    /// what is on them and which networks name VPCs is said by [`Plane::set_host`], [`Plane::place`] and
+    /// [`Plane::set_network`].
+    ///
+    /// # Errors
+    /// [`PlaneError::TunnelNeedsKernel`] without the eBPF plane; [`PlaneError::Tunnel`] if the programs cannot stand there.
+    pub fn set_tunnel(&self, tunnel: Option<Tunnel>) -> Result<(), PlaneError> {
+        {
+            let mut core = self.inner.shared.lock();
+            match (&mut core.fast, &tunnel) {
+                (Some(fast), tunnel) => {
+                    fast.tunnel(tunnel.as_ref())
+                        .map_err(|source| PlaneError::Tunnel {
+                            ifindex: tunnel.map_or(0, |tunnel| tunnel.ifindex),
+                            source,
+                        })?
+                }
+                (None, Some(_)) => return Err(PlaneError::TunnelNeedsKernel),
+                (None, None) => {}
+            }
+        }
+        self.ask(|engine| engine.set_tunnel(tunnel))
+    }
+
+    /// Frames of a host are taken, or not any more.
+    pub fn set_host(&self, host: IpAddr, is_one: bool) -> Result<(), PlaneError> {
+        self.ask(|engine| engine.set_host(host, is_one))
+    }
+
+    /// Which network names a VPC between hosts; the same one at all of them.
+    pub fn set_network(&self, vpc: VpcId, network: Option<Vni>) -> Result<(), PlaneError> {
+        self.ask(|engine| engine.set_network(vpc, network))
+    }
+
+    /// Says which host interfaces and gateways are on; `None` for this one, as for all that nothing was said of. When it
+    /// returns, no packet goes to where something was before.
+    pub fn place(&self, sites: &[(Site, Option<IpAddr>)]) -> Result<(), PlaneError> {
+        self.ask(|engine| engine.place(sites))
+    }
+
+    /// What holds the kernel's programs on the VXLAN device, as [`Plane::link`] does a port's; none where there is none.
+    ///
+    /// # Errors
+    /// [`PlaneError::Socket`] when there are too many descriptors.
+    pub fn tunnel_links(&self) -> Result<Vec<OwnedFd>, PlaneError> {
+        let core = self.inner.shared.lock();
+        let links = core.fast.as_ref().map(|fast| fast.tunnel_links());
+        links
+            .unwrap_or(Ok(Vec::new()))
+            .map_err(|source| PlaneError::Socket {
+                what: "have a link once more",
+                source,
+            })
     }
 
     /// The index of an interface of the calling thread's network namespace.

@@ -40,8 +40,8 @@ impl Attachment {
 pub(crate) struct PortSlot(pub u32);
 
 const PLACE_BITS: u32 = 20;
-/// Most ports of one host.
-const MOST: usize = 1 << PLACE_BITS;
+/// Most ports of one host: the other half of the places are wires'.
+const MOST: usize = 1 << (PLACE_BITS - 1);
 
 impl PortSlot {
     fn new(place: usize, generation: u32) -> PortSlot {
@@ -49,7 +49,22 @@ impl PortSlot {
     }
 
     fn place(self) -> usize {
-        (self.0 & (MOST as u32 - 1)) as usize
+        (self.0 & ((1 << PLACE_BITS) - 1)) as usize
+    }
+
+    /// Most slots for what comes from other hosts.
+    pub(crate) const WIRES: usize = MOST - 1;
+
+    /// What leads out to other hosts.
+    pub(crate) const ELSEWHERE: PortSlot = PortSlot((1 << PLACE_BITS) - 1);
+
+    /// The slot of what comes from another host, below [`PortSlot::WIRES`].
+    pub(crate) fn of_wire(place: usize, generation: u32) -> PortSlot {
+        PortSlot::new(MOST + place, generation)
+    }
+
+    pub(crate) fn next_generation(generation: u32) -> u32 {
+        (generation + 1) & ((1 << (32 - PLACE_BITS)) - 1)
     }
 }
 
@@ -129,7 +144,7 @@ impl Ports {
         let slot = self.by_ifindex.remove(&ifindex)?;
         let (generation, standing) = self.places.get_mut(slot.place())?;
         let standing = standing.take()?;
-        *generation = (*generation + 1) & ((1 << (32 - PLACE_BITS)) - 1);
+        *generation = PortSlot::next_generation(*generation);
         self.free.push(slot.place());
         self.by_port.remove(&standing.attachment.port());
         if let Some(changed) = &mut self.changed {

@@ -16,6 +16,26 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_SEGMENTS: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
+/// Says of a packet that it begins so many bytes later, or earlier, in its frame.
+pub(crate) fn shift(data: &mut [u8], by: i16) {
+    let Some([flags, _, h0, h1, _, _, c0, c1, ..]) = data.first_chunk_mut::<LENGTH>() else {
+        return;
+    };
+    let moved = |low: &mut u8, high: &mut u8| {
+        let [a, b] = u16::from_ne_bytes([*low, *high])
+            .saturating_add_signed(by)
+            .to_ne_bytes();
+        (*low, *high) = (a, b);
+    };
+    // How long the headers are together, where that is said.
+    if (*h0, *h1) != (0, 0) {
+        moved(h0, h1);
+    }
+    if *flags & NEEDS_CHECKSUM != 0 {
+        moved(c0, c1);
+    }
+}
+
 /// A vnet header, read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Vnet {

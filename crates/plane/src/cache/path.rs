@@ -9,6 +9,7 @@ use atoll_memory::prefetch;
 use atoll_net::Mac;
 use atoll_net::packet::Rewrite;
 
+use crate::elsewhere::Label;
 use crate::port::PortSlot;
 
 /// Which field a flow's own number goes to.
@@ -49,6 +50,8 @@ pub(crate) struct Path {
     pub mtu: u32,
     /// What the answer depends on.
     pub cell: CellId,
+    /// What is around it on its way to another host. The engine walks such packets; the kernel sends them.
+    pub tunnel: Option<Label>,
 }
 
 impl Path {
@@ -186,7 +189,8 @@ impl Paths {
     fn change(&mut self, number: u32) {
         let path = self.places.get(number as usize).and_then(Option::as_ref);
         if let Some(way) = self.ways.get_mut(number as usize) {
-            *way = path.map_or(Way::NONE, Way::of);
+            let near = path.filter(|path| path.tunnel.is_none());
+            *way = near.map_or(Way::NONE, Way::of);
         }
         if let Some(version) = self.versions.get_mut(number as usize) {
             *version = version.wrapping_add(1);

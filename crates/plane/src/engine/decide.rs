@@ -12,7 +12,7 @@
 //! What the kernel made is taken up a little later (`made.rs`).
 
 use atoll_fabric::flows::{BLOCK, Effect, FlowKey, Mapping, Reserved, State};
-use atoll_fabric::{Effects, FlowView, Flows, Hop, L4, Packet, Slot, Verdict, walk};
+use atoll_fabric::{Effects, FlowView, Flows, Hop, L4, Packet, Slot, Verdict};
 use atoll_model::Timestamp;
 use atoll_net::packet::{protocol, tcp_flags};
 
@@ -343,7 +343,7 @@ impl Engine {
             return false;
         };
         let flows = &self.flows;
-        let outcome = walk(&self.fabric, &Given { flows, port }, packet, now, &mut ());
+        let outcome = self.walk_from_here(&Given { flows, port }, packet, now, &mut ());
         let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet)) else {
             return false;
         };
@@ -373,12 +373,12 @@ impl Engine {
             begun: None,
             reserved: translation,
         };
-        let there = walk(&self.fabric, &unknown, packet, now, &mut hops);
+        let there = self.walk_from_here(&unknown, packet, now, &mut hops);
         let (Verdict::Forward(action), Some(sent)) = (&there.verdict, there.forwarded(packet)) else {
             return None;
         };
         // To itself, equal ports make one connection of what are two with others: its own way out lets it in.
-        if action.out == packet.ingress {
+        if action.out == packet.ingress || there.onward.is_some() {
             return None;
         }
         let L4::Ports { src: sent_port, .. } = sent.l4 else {
@@ -393,7 +393,7 @@ impl Engine {
             begun: Some(&there.effects),
             ..unknown
         };
-        let back = walk(&self.fabric, &unknown, &reply, now, &mut hops);
+        let back = self.walk_from_here(&unknown, &reply, now, &mut hops);
         let standing = self.ports.named(action.out)?;
         let reply_key = Key::of_reply(standing.slot, &sent);
         let returned = back.forwarded(&reply).is_some_and(|returned| {
@@ -405,7 +405,8 @@ impl Engine {
         }
         let hold = match hold {
             // The connection itself is tracked by now: how long its answers hold is how long those of others will.
-            Some(hold) => walk(&self.fabric, &self.flows, &reply, now, &mut ())
+            Some(hold) => self
+                .walk_from_here(&self.flows, &reply, now, &mut ())
                 .hold
                 .min(hold),
             None => there.hold.min(back.hold).min(LONGEST_HOLD),

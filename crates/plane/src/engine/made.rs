@@ -271,7 +271,7 @@ impl Engine {
                 return;
             };
             let hash = self.cache.hash(&way.key);
-            self.judge(now, Some((way.key, hash)), &packet);
+            self.judge(now, Some((way.key, hash)), &packet, None);
         }
     }
 

@@ -16,6 +16,7 @@ mod misses;
 mod neighbour;
 mod revalidate;
 mod walk;
+mod wire;
 
 use std::path::Path;
 
@@ -28,6 +29,7 @@ use crate::PlaneError;
 use crate::cache::{FlowCache, Found, Key};
 use crate::counters::Counters;
 use crate::drops::{DropVerdicts, KeptDrop, RecentDrops};
+use crate::elsewhere::{Elsewhere, Incoming};
 use crate::fast::Changes;
 use crate::fragments::Fragments;
 use crate::journal::{Journal, prolonged};
@@ -142,6 +144,7 @@ pub struct Engine {
     /// When decisions may be looked through again.
     decisions_due: Timestamp,
     revalidation: Revalidation,
+    elsewhere: Elsewhere,
 }
 
 /// How often decisions are looked through for those that do not hold any more, in milliseconds.
@@ -154,6 +157,8 @@ const CELLS_EVERY: u64 = 10_000;
 #[derive(Clone, Copy)]
 pub(crate) struct Ip {
     pub standing: Standing,
+    /// What was around it, if it came from another host. The port is the sender's then, and stands there.
+    pub from: Option<Incoming>,
     pub headers: Headers,
     pub offloads: Offloads,
     /// `None` for a fragment.
@@ -195,6 +200,7 @@ impl Engine {
             budget: Budget::default(),
             decisions_due: now,
             revalidation: Revalidation::default(),
+            elsewhere: Elsewhere::default(),
         }
     }
 
@@ -270,6 +276,7 @@ impl Engine {
         self.ports.take_changes(&mut into.ports);
         self.cache.take_changed_decisions(&mut into.decisions);
         into.drops.append(&mut self.used_drops);
+        self.elsewhere.take_changes(&mut into.wires);
     }
 
     /// Takes a change of configuration in. Answers that depend on what it changed are stale at once.
@@ -349,7 +356,7 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let Some(slot) = glance.slot else {
-            return;
+            return self.receive_from_elsewhere(now, inbound, index, out);
         };
         self.counters.packets += 1;
         let Some((vnet, frame)) = Vnet::split(inbound.data) else {
@@ -402,6 +409,7 @@ impl Engine {
         let key = Key::of_headers(slot, &headers).map(|key| (key, self.cache.hash(&key)));
         let ip = Ip {
             standing,
+            from: None,
             headers,
             offloads,
             key,
@@ -547,3 +555,5 @@ mod nat_decision_law;
 mod revalidation_law;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_law;

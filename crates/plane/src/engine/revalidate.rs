@@ -11,7 +11,7 @@
 
 use atoll_fabric::flows::{Effect, Reserved};
 use atoll_fabric::packet::protocol;
-use atoll_fabric::{Ahead, Effects, Port, walk};
+use atoll_fabric::{Ahead, Effects, Port};
 use atoll_model::Timestamp;
 use atoll_net::packet::tcp_flags;
 
@@ -141,7 +141,7 @@ impl Engine {
             return;
         };
         self.counters.revalidated += 1;
-        let outcome = walk(&self.fabric, &self.flows, &packet, now, &mut ());
+        let outcome = self.walk_from_here(&self.flows, &packet, now, &mut ());
         let at = now.0 as u32;
         let left = found.expires.wrapping_sub(at);
         if !outcome.cacheable() || !self.stays(&outcome.effects, now, left) {
@@ -203,7 +203,7 @@ impl Engine {
         let mapping = match &reserved {
             None => None,
             Some(_) => {
-                let outcome = walk(&self.fabric, &self.flows, &packet, now, &mut ());
+                let outcome = self.walk_from_here(&self.flows, &packet, now, &mut ());
                 match translation(&outcome.effects) {
                     Some(Some(mapping)) => Some(mapping),
                     _ => return,

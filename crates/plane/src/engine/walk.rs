@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use atoll_fabric::flows::Effect;
 use atoll_fabric::{
     Action, Answer, CellId, Cells, Drop, Effects, FlowView, Fragment, L4, Outcome, Packet, Place, Port,
-    Quote, Stage, Verdict,
+    Quote, Stage, Verdict, Wire,
 };
 use atoll_model::Timestamp;
 use atoll_net::packet::{
@@ -13,10 +13,12 @@ use atoll_net::packet::{
     complete_crc, fragment, icmp_error, lower_hop_limit, rewrite, rewrite_quote, set_macs, tcp_reset,
 };
 
+use super::wire::Exit;
 use super::{Emission, Engine, Ip, Outbox, l4};
 use crate::cache::{Key, Path, PortRole};
 use crate::drops::DropVerdicts;
-use crate::port::{Attachment, PortSlot, Standing};
+use crate::elsewhere::Incoming;
+use crate::port::PortSlot;
 use crate::vnet::{self, Vnet};
 
 /// How often a walk is repeated whose effects could not be committed.
@@ -79,14 +81,15 @@ impl Engine {
         let Some((header, frame)) = data.split_first_chunk_mut::<{ vnet::LENGTH }>() else {
             return;
         };
-        match self.judge(now, ip.key, packet) {
+        let (verdict, onward) = self.judge(now, ip.key, packet, ip.from.as_ref());
+        match verdict {
             Verdict::Forward(action) => {
-                let Some(standing) = self.ports.named(action.out).copied() else {
+                let Some(exit) = self.exit(action.out, onward.as_deref()) else {
                     self.not_here(now, packet, action.out);
                     return;
                 };
                 let made = Made { header, frame, index };
-                if let Err(stage) = self.send(ip, packet, &action, &standing, made, out) {
+                if let Err(stage) = self.send(ip, packet, &action, &exit, made, out) {
                     let drop = Drop {
                         stage,
                         at: place_of(action.out),
@@ -94,6 +97,8 @@ impl Engine {
                         answer: None,
                     };
                     self.dropped(now, packet.ingress, Some(packet), &drop);
+                } else if onward.is_some() {
+                    self.counters.sent_elsewhere += 1;
                 } else {
                     self.counters.ended(
                         match action.out {
@@ -113,13 +118,34 @@ impl Engine {
         }
     }
 
-    /// Walks, commits, and keeps the answer.
-    pub(super) fn judge(&mut self, now: Timestamp, key: Option<(Key, u64)>, packet: &Packet) -> Verdict {
+    /// Walks, commits, and keeps the answer. Where the way goes on elsewhere, what is sent there comes with it.
+    pub(super) fn judge(
+        &mut self,
+        now: Timestamp,
+        key: Option<(Key, u64)>,
+        packet: &Packet,
+        from: Option<&Incoming>,
+    ) -> (Verdict, Option<Box<Wire>>) {
         self.counters.walks += 1;
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let outcome = atoll_fabric::walk(&self.fabric, &self.flows, packet, now, &mut ());
-            let hold = self.holds(key.map(|(key, _)| key), packet, &outcome);
+            let outcome = match from {
+                None => self.walk_from_here(&self.flows, packet, now, &mut ()),
+                Some(from) => match self.walk_from_elsewhere(from, packet, now) {
+                    Some(outcome) => outcome,
+                    None => {
+                        return (
+                            Verdict::Drop(super::unread(packet.ingress, Stage::NoSuchAddress)),
+                            None,
+                        );
+                    }
+                },
+            };
+            let mut hold = self.holds(key.map(|(key, _)| key), packet, &outcome);
+            if let (Some(hold), Some(_)) = (&mut hold, from) {
+                // They say whose it is, also where no interface let it go.
+                hold.path.macs = Some((packet.src_mac, packet.dst_mac));
+            }
             let changed = self.changes_flows(&outcome.effects, now);
             let kept = match outcome.verdict {
                 Verdict::Forward(_) => hold.as_ref().map_or(0, |hold| hold.millis),
@@ -136,23 +162,31 @@ impl Engine {
             if changed {
                 self.forget_pair(key, packet, &outcome);
             }
-            if let Some(hold) = &hold {
+            // Connections with other hosts are walked one by one.
+            if let (Some(hold), None, None) = (&hold, &outcome.onward, from) {
                 self.decide(now, packet, hold, &outcome.effects);
             }
-            self.keep(now, key, packet, &outcome, hold);
-            return outcome.verdict;
+            self.keep(
+                now,
+                key.filter(|_| from.is_none() || hold.is_some()),
+                packet,
+                &outcome,
+                hold,
+            );
+            return (outcome.verdict, outcome.onward);
         }
         // Refused again and again though every walk found room: the tables are full.
         let at = match last.map(|outcome| outcome.verdict) {
-            Some(Verdict::Drop(drop)) => return Verdict::Drop(drop),
+            Some(Verdict::Drop(drop)) => return (Verdict::Drop(drop), None),
             _ => place_of(packet.ingress),
         };
-        Verdict::Drop(Drop {
+        let full = Drop {
             stage: Stage::TableFull,
             at,
             rule: None,
             answer: None,
-        })
+        };
+        (Verdict::Drop(full), None)
     }
 
     /// Whether committing effects does more than refresh: a connection is new, or in another state.
@@ -175,10 +209,10 @@ impl Engine {
         if let Some((key, _)) = &key {
             self.cache.forget(key);
         }
-        if let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet))
-            && let Some(standing) = self.ports.named(action.out)
-        {
-            self.cache.forget(&Key::of_reply(standing.slot, &sent));
+        if let (Verdict::Forward(action), Some(sent)) = (&outcome.verdict, outcome.forwarded(packet)) {
+            for slot in self.slots_of(action.out, outcome.onward.as_deref()) {
+                self.cache.forget(&Key::of_reply(slot, &sent));
+            }
         }
     }
 
@@ -215,7 +249,7 @@ impl Engine {
         if packet.quote.is_some() || packet.fragment.is_some() || !action.quote.is_empty() {
             return None;
         }
-        let standing = self.ports.named(action.out).copied()?;
+        let exit = self.exit(action.out, outcome.onward.as_deref())?;
         let (role, number) = match (
             action.rewrite.src_port,
             action.rewrite.dst_port,
@@ -229,15 +263,15 @@ impl Engine {
             _ => return None,
         };
         let cell = self.cells.intern_again(before, &outcome.dependencies);
-        let (src_mac, dst_mac) = macs(action, &standing);
+        let (src_mac, dst_mac) = exit.macs(action);
         let path = Path {
             macs: match packet.ingress {
                 Port::Eni(_) => Some((packet.src_mac, packet.dst_mac)),
                 Port::Internet => None,
             },
-            out: standing.slot,
-            ifindex: standing.ifindex,
-            exits: action.out == Port::Internet,
+            out: exit.slot(),
+            ifindex: exit.ifindex(),
+            exits: action.out == Port::Internet && outcome.onward.is_none(),
             src_mac,
             dst_mac,
             rewrite: packet::Rewrite {
@@ -249,6 +283,7 @@ impl Engine {
             hop_limit_decrement: action.hop_limit_decrement,
             mtu: action.mtu,
             cell,
+            tunnel: exit.label(),
         };
         Some((path, number))
     }
@@ -298,7 +333,7 @@ impl Engine {
         ip: &Ip,
         packet: &Packet,
         action: &Action,
-        standing: &Standing,
+        exit: &Exit,
         made: Made<'_>,
         out: &mut Outbox,
     ) -> Result<(), Stage> {
@@ -316,16 +351,15 @@ impl Engine {
         if let Some(mss) = action.clamp_mss {
             clamp_mss(frame, headers, mss, checksum).map_err(unfit)?;
         }
-        let (src_mac, dst_mac) = macs(action, standing);
+        let (src_mac, dst_mac) = exit.macs(action);
         set_macs(frame, src_mac, dst_mac).map_err(unfit)?;
         if packet.length <= action.mtu {
-            let ifindex = standing.ifindex;
-            out.push(match index {
-                Some(index) => Emission::Received { ifindex, index },
-                None => Emission::Made {
-                    ifindex,
-                    data: [&header[..], frame].concat(),
+            out.push(match (index, exit) {
+                (Some(index), Exit::Port(standing)) => Emission::Received {
+                    ifindex: standing.ifindex,
+                    index,
                 },
+                _ => exit.emit(header, frame),
             });
             return Ok(());
         }
@@ -356,11 +390,7 @@ impl Engine {
                 ..*headers
             };
             for piece in fragment(&segment, &of_it, action.mtu).map_err(|_| Stage::MtuExceeded)? {
-                let data = [&Vnet::PLAIN[..], &piece].concat();
-                out.push(Emission::Made {
-                    ifindex: standing.ifindex,
-                    data,
-                });
+                out.push(exit.emit(&Vnet::PLAIN, &piece));
             }
         }
         Ok(())
@@ -381,12 +411,15 @@ impl Engine {
             self.counters.answers_withheld += 1;
             return;
         }
+        let exit = match &ip.from {
+            None => Exit::Port(ip.standing),
+            Some(from) => match self.back_to(from) {
+                Some(exit) => exit,
+                None => return,
+            },
+        };
         self.counters.answers += 1;
-        let data = [&Vnet::PLAIN[..], &reply].concat();
-        out.push(Emission::Made {
-            ifindex: ip.standing.ifindex,
-            data,
-        });
+        out.push(exit.emit(&Vnet::PLAIN, &reply));
     }
 }
 
@@ -438,14 +471,6 @@ fn place_of(port: Port) -> Place {
     match port {
         Port::Eni(eni) => Place::Interface(eni),
         Port::Internet => Place::Internet,
-    }
-}
-
-/// The MAC addresses that a packet leaves with.
-fn macs(action: &Action, standing: &Standing) -> (atoll_net::Mac, atoll_net::Mac) {
-    match standing.attachment {
-        Attachment::Eni(_) => (action.src_mac, action.dst_mac),
-        Attachment::Internet { router, station } => (router, station),
     }
 }
 

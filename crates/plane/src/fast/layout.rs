@@ -202,6 +202,7 @@ pub(crate) const WRITE_SRC: u8 = 4;
 pub(crate) const WRITE_DST: u8 = 8;
 pub(crate) const EXITS: u8 = 16;
 pub(crate) const REDIRECT: u8 = 32;
+pub(crate) const TUNNEL: u8 = 64;
 
 pub(crate) const ROLE_NONE: u8 = 0;
 pub(crate) const ROLE_SOURCE: u8 = 1;
@@ -225,6 +226,32 @@ pub(crate) struct Path {
     pub hop_limit_decrement: u8,
     pub reserved: u8,
 }
+
+/// What is around a path's packets on their way to another host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Tunnel {
+    pub version: u32,
+    pub ifindex: u32,
+    pub host: [u32; 4],
+    pub own: [u32; 4],
+    pub network: u32,
+    pub tag: u16,
+    pub v6: u16,
+}
+
+/// What is around a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Label {
+    pub host: [u32; 4],
+    pub network: u32,
+    pub tag: u16,
+    pub v6: u16,
+}
+
+/// The number under which hosts stand among the wires.
+pub(crate) const ANY_NETWORK: u32 = u32::MAX;
 
 include!(concat!(env!("OUT_DIR"), "/layout_assert.rs"));
 
@@ -287,4 +314,8 @@ kernel_counters! {
     dropped,
     /// Packets that were the engine's and were dropped, since their port had sent it too many.
     misses_refused,
+    /// Packets that went to other hosts.
+    sent_elsewhere,
+    /// Frames that seemed to come from other hosts and were dropped: no such host is known, or they are none of theirs.
+    wire_refused,
 }

@@ -14,6 +14,7 @@ pub(crate) mod layout;
 mod made;
 mod renew;
 mod tables;
+mod tunnel;
 mod words;
 
 use std::collections::VecDeque;
@@ -35,9 +36,10 @@ use atoll_net::packet::protocol;
 
 use crate::cache::{Decision, FlowCache, Found, Key};
 use crate::drops::KeptDrop;
+use crate::elsewhere::WireChange;
 use crate::engine::{Allowance, Kernel};
 use crate::port::PortSlot;
-use crate::sys::bpf::{SharedArray, attach_tcx, programs_at};
+use crate::sys::bpf::{SharedArray, Side, attach_tcx, programs_at};
 use crate::sys::interface;
 use before::Before;
 use drops::Drops;
@@ -46,6 +48,7 @@ pub use layout::KernelCounters;
 use made::MadeFlows;
 use renew::Renewals;
 use tables::{Decisions, Flows};
+use tunnel::Tunnels;
 use words::{KernelKey, kernels};
 
 /// The program, compiled by the build.
@@ -137,6 +140,8 @@ pub(crate) struct Changes {
     pub decisions: Vec<Key>,
     /// Drop verdicts that are worth having.
     pub drops: Vec<KeptDrop>,
+    /// Wires that came or went.
+    pub wires: Vec<WireChange>,
 }
 
 /// Answers that wait until the packets that led to them are out, with the round in which they came. Each thread
@@ -180,6 +185,7 @@ pub(crate) struct Fast {
     /// What programs made that stood at the ports before.
     pub before: Before,
     links: Map<u32, OwnedFd>,
+    tunnels: Tunnels,
     /// Ports that are no veth, and so have no other end: TAPs.
     taps: HashSet<u32>,
     /// Packets that were refused for a port's sake, as they were last read.
@@ -201,6 +207,8 @@ impl Fast {
             .map_max_entries("paths", capacity.paths)
             .map_max_entries("cells", capacity.cells)
             .map_max_entries("ports", INTERFACES)
+            .map_max_entries("tunnels", capacity.paths)
+            .map_max_entries("wires", tunnel::WIRES)
             .map_max_entries("decisions4", crate::cache::MOST_DECISIONS as u32)
             .map_max_entries("decisions6", crate::cache::MOST_DECISIONS as u32)
             .map_max_entries("drops4", drops::PLACES)
@@ -219,6 +227,7 @@ impl Fast {
             .try_into()?;
         renew.load()?;
         let renew = renew.fd()?.try_clone().map_err(FastError::Share)?;
+        let programs = Tunnels::programs(&mut ebpf)?;
         let mut take = |name| ebpf.take_map(name).ok_or(FastError::Missing(name));
         let mut shared = |name, length, value| match take(name)? {
             aya::maps::Map::Array(map) => {
@@ -231,6 +240,11 @@ impl Fast {
         let ports = shared("ports", INTERFACES, size_of::<layout::Port>())?;
         let renewals = shared("renewals", layout::RENEWALS, size_of::<layout::Renewal>())?;
         let made = shared("made", layout::MADE_PLACES, size_of::<layout::Made>())?;
+        let tunnels = Tunnels::new(
+            programs,
+            shared("tunnels", capacity.paths, size_of::<layout::Tunnel>())?,
+            shared("own", 1, size_of::<layout::Tunnel>())?,
+        );
         let (now, clock) = match take("now")? {
             aya::maps::Map::Array(map) => {
                 let map = map.fd().as_fd();
@@ -267,6 +281,7 @@ impl Fast {
             id,
             before: Before::default(),
             links: Map::new(),
+            tunnels: tunnels.with_wires(take("wires")?)?,
             taps: HashSet::new(),
             refusals: Map::new(),
             limited: false,
@@ -300,8 +315,11 @@ impl Fast {
         }
         for number in changes.paths.drain(..) {
             let (path, version) = cache.path(number);
+            if let Some(path) = path {
+                self.tunnels.set(number, version, path);
+            }
             let path = path
-                .map(|path| kernels(path, version, !self.taps.contains(&path.ifindex)))
+                .map(|path| kernels(path, number, version, !self.taps.contains(&path.ifindex)))
                 .unwrap_or_default();
             self.paths.set_path(number as usize, &path);
         }
@@ -322,6 +340,9 @@ impl Fast {
                 Some(_) => waiting.queue.push_back((Wait::Decision(ask), waiting.round)),
                 None => self.decisions.remove(&ask),
             }
+        }
+        for change in changes.wires.drain(..) {
+            self.refused += u64::from(!self.tunnels.follow(&change));
         }
         for kept in changes.drops.drain(..) {
             self.drops.put(&kept, &mut tell);
@@ -505,13 +526,11 @@ impl Fast {
         }
     }
 
-    /// Attaches the program in the namespace where the ports stand, wherever the calling thread does.
+    /// Attaches the program at a port.
     fn attach(&self, ifindex: u32) -> io::Result<Attached> {
-        let here = namespace()?;
-        let same = |a: &File, b: &File| io::Result::Ok(a.metadata()?.ino() == b.metadata()?.ino());
-        let (program, namespace) = (self.program.as_fd(), self.namespace.as_fd());
-        let attach = move || {
-            let link = attach_tcx(program, ifindex)?;
+        let program = self.program.as_fd();
+        self.there(move || {
+            let link = attach_tcx(program, ifindex, Side::Ingress)?;
             io::Result::Ok(Attached {
                 link,
                 // Not to know what was there before is to judge it as new.
@@ -520,7 +539,14 @@ impl Fast {
                 veth: interface::driver(ifindex).is_ok_and(|driver| driver == "veth"),
                 sums: interface::takes_unfinished_sums(ifindex).unwrap_or(false),
             })
-        };
+        })
+    }
+
+    /// Does something in the namespace where the ports stand, wherever the calling thread does.
+    fn there<T: Send>(&self, attach: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        let here = namespace()?;
+        let same = |a: &File, b: &File| io::Result::Ok(a.metadata()?.ino() == b.metadata()?.ino());
+        let namespace = self.namespace.as_fd();
         if same(&here, &self.namespace)? {
             return attach();
         }

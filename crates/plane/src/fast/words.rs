@@ -109,8 +109,8 @@ fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [
     Key::from_words(words, protocol as u8, v6 != 0)
 }
 
-/// A path as the program reads it. `veth` says whether its port is one, with another end to be handed to.
-pub(super) fn kernels(path: &crate::cache::Path, version: u32, veth: bool) -> layout::Path {
+/// The path at a place as the program reads it. `veth` says whether its port is one, with another end to be handed to.
+pub(super) fn kernels(path: &crate::cache::Path, number: u32, version: u32, veth: bool) -> layout::Path {
     let frame = |dst: atoll_net::Mac, src: atoll_net::Mac| {
         let mut macs = [0; 12];
         macs[..6].copy_from_slice(&dst.0);
@@ -131,7 +131,12 @@ pub(super) fn kernels(path: &crate::cache::Path, version: u32, veth: bool) -> la
     layout::Path {
         version,
         cell: path.cell.0,
-        ifindex: path.ifindex,
+        // What else there is to know of a tunnel stands beside it.
+        ifindex: if path.tunnel.is_some() {
+            number
+        } else {
+            path.ifindex
+        },
         mtu: path.mtu,
         macs_in: macs_in.unwrap_or_default(),
         macs_out,
@@ -142,7 +147,10 @@ pub(super) fn kernels(path: &crate::cache::Path, version: u32, veth: bool) -> la
             | flag(path.rewrite.src.is_some(), layout::WRITE_SRC)
             | flag(path.rewrite.dst.is_some(), layout::WRITE_DST)
             | flag(path.exits, layout::EXITS)
-            | flag(!veth, layout::REDIRECT),
+            | match path.tunnel {
+                Some(_) => layout::TUNNEL,
+                None => flag(!veth, layout::REDIRECT),
+            },
         role: match path.role {
             PortRole::None => layout::ROLE_NONE,
             PortRole::Source => layout::ROLE_SOURCE,

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::fast::layout::{
-    Ask4, Ask6, Clock, Decision, Flow, Key4, Key6, Made, Path, Port, Renewal, Verdict,
+    Ask4, Ask6, Clock, Decision, Flow, Key4, Key6, Label, Made, Path, Port, Renewal, Tunnel, Verdict,
 };
 
 /// The memory of an array map with `BPF_F_MMAPABLE`.
@@ -118,6 +118,21 @@ impl SharedArray {
         true
     }
 
+    /// Writes a value word by word so that a program that reads meanwhile notices: its first word is 0 until all of it
+    /// stands.
+    pub(crate) fn set_words(&self, at: usize, words: &[u32]) {
+        self.set_word(at, 0);
+        fence(Ordering::SeqCst);
+        for (nth, word) in words.iter().enumerate().rev() {
+            if nth == 0 {
+                fence(Ordering::SeqCst);
+            }
+            if let Some(place) = self.nth_word(at, nth) {
+                place.store(*word, Ordering::Release);
+            }
+        }
+    }
+
     /// Writes a path so that a program that reads meanwhile notices: its version is 0 until all of it stands.
     pub(crate) fn set_path(&self, at: usize, path: &Path) -> bool {
         debug_assert_eq!(self.stride, size_of::<Path>().next_multiple_of(8));
@@ -152,12 +167,21 @@ impl Drop for SharedArray {
 
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_TCX_INGRESS: u32 = 46;
+const BPF_TCX_EGRESS: u32 = 47;
 /// Before every other program.
 const BPF_F_BEFORE: u32 = 1 << 3;
 
-/// Attaches a program at tcx ingress of an interface of the calling thread's network namespace, before all others
-/// there. It stays while somebody holds the link.
-pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+/// Where a program meets an interface's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Side {
+    Ingress = BPF_TCX_INGRESS,
+    Egress = BPF_TCX_EGRESS,
+}
+
+/// Attaches a program at tcx of an interface of the calling thread's network namespace, before all others there. It
+/// stays while somebody holds the link.
+pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> io::Result<OwnedFd> {
     /// `union bpf_attr` as `BPF_LINK_CREATE` reads it.
     #[repr(C)]
     struct Attributes {
@@ -172,7 +196,7 @@ pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<Ow
     let attributes = Attributes {
         program: program.as_raw_fd() as u32,
         ifindex,
-        attach_type: BPF_TCX_INGRESS,
+        attach_type: side as u32,
         flags: BPF_F_BEFORE,
         relative: 0,
         padding: 0,
@@ -346,3 +370,7 @@ unsafe impl aya::Pod for Path {}
 unsafe impl aya::Pod for Port {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Clock {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Tunnel {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Label {}

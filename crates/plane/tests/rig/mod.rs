@@ -7,6 +7,7 @@ pub mod errors;
 pub mod rows;
 pub mod socket;
 pub mod tap;
+pub mod two_hosts;
 pub mod wire;
 
 use std::cell::Cell;
@@ -53,6 +54,16 @@ pub fn scenario(test: impl Fn()) {
         .status()
         .unwrap();
     assert!(status.success(), "{name} failed in its user namespace");
+}
+
+/// Runs a test on the eBPF plane alone, where the kernel takes its programs.
+pub fn kernel_scenario(test: impl Fn()) {
+    if rustix::process::geteuid().is_root() {
+        FAST.set(true);
+        test();
+    } else {
+        println!("SKIPPED: the kernel takes programs from root alone");
+    }
 }
 
 /// A network namespace.

@@ -4,6 +4,7 @@ mod before;
 mod bytes;
 mod decided;
 mod differential;
+mod elsewhere;
 mod made;
 
 use std::io::Write;

@@ -1,0 +1,119 @@
+//! The programs and other hosts: what the one at a port makes of a packet that goes there, and what the one at the VXLAN device
+//! makes of a frame that has nothing around it.
+
+use std::net::IpAddr;
+
+use atoll_fabric::{Fabric, Site};
+use atoll_model::VpcId;
+use atoll_net::packet::protocol;
+
+use super::bytes::{ACK, flags, from, hosts};
+use super::*;
+use crate::elsewhere::{Tunnel, Vni};
+use crate::frames;
+use crate::rig_rows as rows;
+
+/// The veth that stands for the VXLAN device.
+const DEVICE: u32 = 4;
+
+struct Host {
+    engine: Engine,
+    fast: Fast,
+    now: Timestamp,
+}
+
+impl Host {
+    fn new() -> Host {
+        let now = Timestamp(1_000_000_000_000);
+        let mut engine = Engine::new(Fabric::default(), Capacity::SMALL, 5, now);
+        let mut fast = Fast::load(FastCapacity::SMALL).unwrap();
+        engine.watch(fast.kernel().unwrap());
+        engine.apply(&rows::base());
+        for host in hosts() {
+            engine.apply(&host.delta());
+        }
+        engine.port_up(2, Attachment::Eni(hosts()[0].id())).unwrap();
+        let tunnel = Tunnel {
+            ifindex: DEVICE,
+            address: "192.0.2.1".parse().unwrap(),
+            mtu: 1500,
+        };
+        fast.tunnel(Some(&tunnel)).unwrap();
+        engine.set_tunnel(Some(tunnel));
+        let other: IpAddr = "192.0.2.7".parse().unwrap();
+        engine.set_host(other, true);
+        engine.set_network(VpcId::new(1), Vni::new(4711));
+        engine.place(&[(Site::Interface(hosts()[2].id()), Some(other))]);
+        let mut host = Host { engine, fast, now };
+        host.follow();
+        host
+    }
+
+    fn follow(&mut self) {
+        let (mut changes, mut waiting) = (Changes::default(), Waiting::default());
+        self.engine.take_changes(&mut changes);
+        let Engine { cache, cells, .. } = &self.engine;
+        let now = self.now.0 as u32;
+        self.fast
+            .follow(&mut changes, cache, cells, now, &mut waiting, |_, _, _| {});
+        self.fast.settle(&mut waiting, cache, true);
+    }
+
+    fn run(&self, frame: &[u8]) -> Run {
+        test_run(self.fast.program.as_fd(), frame, 2, None).unwrap()
+    }
+}
+
+#[test]
+fn a_known_packet_leaves_for_another_host_with_the_ends_macs_until_that_is_not_there_any_more() {
+    if !machine(5) {
+        return;
+    }
+    let mut host = Host::new();
+    let to = &hosts()[2];
+    let opening = from(0, to.v4().into(), protocol::TCP, (4000, 80));
+    let opening = flags(&opening, atoll_net::packet::tcp_flags::SYN);
+    let sent = through(&mut host.engine, host.now, 2, &frames::frame(&opening));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].0, DEVICE);
+    // What answers comes by the wire: it is enough that this end has seen both ways of it.
+    let packet = flags(&opening, ACK);
+    through(&mut host.engine, host.now, 2, &frames::frame(&packet));
+    host.follow();
+    let frame = frames::frame(&packet)[vnet::LENGTH..].to_vec();
+    let run = host.run(&frame);
+    assert_eq!(run.verdict, REDIRECT);
+    let mut wanted = frame.clone();
+    wanted[..6].copy_from_slice(&to.mac().0);
+    wanted[6..12].copy_from_slice(&hosts()[0].mac().0);
+    assert_eq!(run.data, wanted);
+    assert_eq!(host.fast.counters().sent_elsewhere, 1);
+    assert_eq!(host.fast.counters().delivered, 0);
+    // It has moved: nothing goes to where it was.
+    host.engine.place(&[(Site::Interface(to.id()), None)]);
+    host.follow();
+    assert_eq!(host.run(&frame).verdict, TO_ENGINE);
+}
+
+#[test]
+fn a_frame_with_nothing_around_it_is_dropped_at_the_vxlan_device() {
+    if !machine(5) {
+        return;
+    }
+    let host = Host::new();
+    let packet = from(0, hosts()[2].v4().into(), protocol::UDP, (4000, 53));
+    let frame = frames::frame(&packet);
+    let (ingress, egress) = host.fast.tunnel_programs();
+    let run = test_run(ingress, &frame[vnet::LENGTH..], DEVICE, None).unwrap();
+    assert_eq!(run.verdict, DROP);
+    assert_eq!(host.fast.counters().wire_refused, 1);
+    // What is sent there with a label loses it.
+    let label = crate::elsewhere::Label {
+        host: "192.0.2.7".parse().unwrap(),
+        network: Vni::new(4711).unwrap(),
+        tag: 0x8020,
+    };
+    let labelled = label.put(&vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
+    let run = test_run(egress, &labelled[vnet::LENGTH..], 0, None).unwrap();
+    assert_eq!((run.verdict, &run.data[..]), (0, &frame[vnet::LENGTH..]));
+}

@@ -1,0 +1,314 @@
+//! Packets between instances on two hosts, over VXLAN on the eBPF plane.
+#![allow(clippy::unwrap_used)]
+
+mod rig;
+
+use std::net::{IpAddr, UdpSocket};
+
+use atoll_fabric::{Site, Stage};
+use atoll_plane::{Capacity, PlaneError};
+use rig::two_hosts::{NETWORK, TwoHosts};
+use rig::{OUTSIDE_V4, Rig, kernel_scenario, rows, socket};
+
+const BULK: usize = 20_000_000;
+
+fn streams_both_ways(mtu: u32, v6: bool) {
+    let mut two = TwoHosts::new(mtu, v6);
+    let near = two.guest(0, 1, 10, &[rows::OPEN]);
+    let neighbour = two.guest(1, 1, 11, &[rows::OPEN]);
+    let far = two.guest(1, 2, 10, &[rows::OPEN]);
+    let data = socket::noise(BULK, 7);
+    for peer in [&neighbour, &far] {
+        let pairs: [(IpAddr, IpAddr); 2] =
+            [(near.v4.into(), peer.v4.into()), (near.v6.into(), peer.v6.into())];
+        for (own, theirs) in pairs {
+            let listener = peer.namespace.listen(theirs, 80);
+            let (mut client, mut server) = socket::connected(&near.namespace, &listener, theirs);
+            socket::carries_whole(&mut client, &mut server, &data);
+            socket::carries_whole(&mut server, &mut client, &data);
+            let (here, there) = (near.namespace.udp(own, 5000), peer.namespace.udp(theirs, 53));
+            for n in 0..20 {
+                let from = socket::delivers(&here, theirs, &there, &[n; 900]);
+                assert_eq!(from.ip(), own);
+                socket::delivers(&there, own, &here, &[n; 700]);
+            }
+        }
+    }
+    for rig in &two.rigs {
+        let counters = rig.plane.counters().unwrap();
+        let kernel = counters.kernel.unwrap();
+        assert!(kernel.sent_elsewhere > 1000, "{counters:#?}");
+        assert!(kernel.delivered > 1000, "{counters:#?}");
+        assert_eq!(
+            (counters.wire_unknown, counters.wire_spoofed, kernel.wire_refused),
+            (0, 0, 0)
+        );
+    }
+}
+
+#[test]
+fn streams_and_datagrams_go_from_host_to_host() {
+    kernel_scenario(|| streams_both_ways(9100, false));
+}
+
+#[test]
+fn streams_and_datagrams_go_over_an_underlay_of_ipv6_and_short_packets() {
+    kernel_scenario(|| streams_both_ways(1500, true));
+}
+
+#[test]
+fn a_group_that_names_the_senders_group_lets_it_in_from_another_host() {
+    kernel_scenario(|| {
+        let mut two = TwoHosts::new(9100, false);
+        let member = two.guest(0, 1, 10, &[rows::OPEN]);
+        let other = two.guest(0, 1, 11, &[rows::CLOSED]);
+        let server = two.guest(1, 2, 10, &[rows::FROM_OPEN]);
+        let at_server = server.namespace.udp(server.v4, 53);
+        let from_member = member.namespace.udp(member.v4, 5000);
+        socket::delivers(&from_member, server.v4, &at_server, b"a member");
+        let from_other = other.namespace.udp(other.v4, 5000);
+        from_other.send_to(b"no member", (server.v4, 53)).unwrap();
+        let drop = socket::dropped(&two.rigs[1].plane, |drop| {
+            drop.ingress == atoll_fabric::Port::Eni(other.eni)
+        });
+        assert_eq!(drop.drop.stage, Stage::SecurityGroupIngress);
+        // The answer to what is tracked comes back through a group that lets nothing in.
+        socket::delivers(&at_server, member.v4, &from_member, b"an answer");
+    });
+}
+
+#[test]
+fn a_changed_acl_cuts_what_goes_from_host_to_host_at_either_end() {
+    kernel_scenario(|| {
+        for (ingress, stage, at) in [(true, Stage::NaclIngress, 1), (false, Stage::NaclEgress, 0)] {
+            let mut two = TwoHosts::new(9100, false);
+            let near = two.guest(0, 1, 10, &[rows::OPEN]);
+            let far = two.guest(1, 2, 10, &[rows::OPEN]);
+            let (here, there) = (near.namespace.udp(near.v4, 5000), far.namespace.udp(far.v4, 53));
+            for _ in 0..5 {
+                socket::delivers(&here, far.v4, &there, b"there");
+                socket::delivers(&there, near.v4, &here, b"back");
+            }
+            let deny = [(90, "deny", rows::all(), "10.0.0.0/16")];
+            let row = if ingress {
+                rows::acl(&deny, &[])
+            } else {
+                rows::acl(&[], &deny)
+            };
+            two.apply(&rows::put(vec![row]));
+            here.send_to(b"cut", (far.v4, 53)).unwrap();
+            let from_near =
+                |drop: &atoll_plane::DropRecord| drop.ingress == atoll_fabric::Port::Eni(near.eni);
+            assert_eq!(socket::dropped(&two.rigs[at].plane, from_near).drop.stage, stage);
+            two.apply(&rows::put(vec![rows::acl(&[], &[])]));
+            socket::delivers(&here, far.v4, &there, b"again");
+        }
+    });
+}
+
+#[test]
+fn what_is_too_long_for_the_underlay_is_told_to_its_sender() {
+    kernel_scenario(|| {
+        for (v6, mtu) in [(false, 1450), (true, 1430)] {
+            let mut two = TwoHosts::new(1500, v6);
+            let near = two.guest(0, 1, 10, &[rows::OPEN]);
+            let far = two.guest(1, 2, 10, &[rows::OPEN]);
+            let pairs: [(IpAddr, IpAddr); 2] =
+                [(near.v4.into(), far.v4.into()), (near.v6.into(), far.v6.into())];
+            for (own, theirs) in pairs {
+                let here = near.namespace.udp(own, 5000);
+                if own.is_ipv4() {
+                    socket::forbid_fragments(&here, true);
+                }
+                here.connect((theirs, 53)).unwrap();
+                here.send(&[1; 3000]).unwrap();
+                socket::eventually(|| (socket::path_mtu(&here) == mtu).then_some(()));
+                // Another socket, which is told nothing any more.
+                let (again, there) = (near.namespace.udp(own, 5001), far.namespace.udp(theirs, 53));
+                let headers = if own.is_ipv4() { 28 } else { 48 };
+                socket::delivers(&again, theirs, &there, &vec![2; mtu as usize - headers]);
+            }
+            // semantics 129: what may be cut is cut.
+            let (here, there) = (near.namespace.udp(near.v4, 5002), far.namespace.udp(far.v4, 54));
+            socket::forbid_fragments(&here, false);
+            socket::delivers(&here, far.v4, &there, &socket::noise(8000, 3));
+        }
+    });
+}
+
+#[test]
+fn an_instance_on_another_host_reaches_the_internet_by_the_host_of_the_gateways() {
+    kernel_scenario(|| {
+        let mut two = TwoHosts::new(9100, false);
+        let public = "203.0.113.9".parse().unwrap();
+        let far = two.guest_with(1, 1, 10, &[rows::OPEN], Some(public));
+        let outside = two.rigs[0].internet();
+        let (here, there) = (far.namespace.udp(far.v4, 5000), outside.udp(OUTSIDE_V4, 53));
+        for _ in 0..5 {
+            assert_eq!(socket::delivers(&here, OUTSIDE_V4, &there, b"out").ip(), public);
+            socket::delivers(&there, public, &here, b"in");
+        }
+        // semantics 76: the gateway's host tells whom it concerns.
+        socket::forbid_fragments(&here, true);
+        here.connect((OUTSIDE_V4, 53)).unwrap();
+        here.send(&[1; 3000]).unwrap();
+        socket::eventually(|| (socket::path_mtu(&here) == 1500).then_some(()));
+    });
+}
+
+#[test]
+fn an_interface_that_moves_to_the_other_host_is_found_there() {
+    kernel_scenario(|| {
+        let mut two = TwoHosts::new(9100, false);
+        let near = two.guest(0, 1, 10, &[rows::OPEN]);
+        let far = two.guest(1, 2, 10, &[rows::OPEN]);
+        let here = near.namespace.udp(near.v4, 5000);
+        {
+            let there = far.namespace.udp(far.v4, 53);
+            for _ in 0..5 {
+                socket::delivers(&here, far.v4, &there, b"there");
+                socket::delivers(&there, near.v4, &here, b"back");
+            }
+        }
+        two.rigs[1].plane.port_down(far.port.1).unwrap();
+        two.rigs[0]
+            .plane
+            .place(&[(Site::Interface(far.eni), None)])
+            .unwrap();
+        let moved = two.rigs[0].guest(2, 10, &[rows::OPEN]);
+        let there = moved.namespace.udp(moved.v4, 53);
+        let before = two.rigs[0]
+            .plane
+            .counters()
+            .unwrap()
+            .kernel
+            .unwrap()
+            .sent_elsewhere;
+        for _ in 0..5 {
+            socket::delivers(&here, moved.v4, &there, b"there");
+            socket::delivers(&there, near.v4, &here, b"back");
+        }
+        let after = two.rigs[0]
+            .plane
+            .counters()
+            .unwrap()
+            .kernel
+            .unwrap()
+            .sent_elsewhere;
+        assert_eq!(before, after);
+    });
+}
+
+/// A frame of VXLAN with its group policy, and an inner datagram, from somewhere on the underlay.
+fn forged(network: u32, tag: u16, macs: [[u8; 6]; 2], inner: &rig::wire::Datagram<'_>) -> Vec<u8> {
+    let mut bytes = vec![0x88, 0];
+    bytes.extend(tag.to_be_bytes());
+    bytes.extend((network << 8).to_be_bytes());
+    let frame = inner.frame(17, &inner.segment(), (1, 0x4000));
+    bytes.extend(macs.concat());
+    bytes.extend(&frame[12..]);
+    bytes
+}
+
+#[test]
+fn frames_that_no_host_would_send_are_dropped_and_counted() {
+    kernel_scenario(|| {
+        let mut two = TwoHosts::new(9100, false);
+        let near = two.guest(0, 1, 10, &[rows::OPEN]);
+        let beside = two.guest(1, 2, 11, &[rows::OPEN]);
+        let far = two.guest(1, 2, 10, &[rows::OPEN]);
+        let there = far.namespace.udp(far.v4, 53);
+        let inner = |src: std::net::Ipv4Addr| rig::wire::Datagram {
+            macs: (near.mac, far.mac),
+            src: src.into(),
+            dst: far.v4.into(),
+            ports: (5000, 53),
+            data: b"forged",
+        };
+        let tag = 0x8020;
+        let right = forged(NETWORK, tag, [far.mac.0, near.mac.0], &inner(near.v4));
+        two.underlays[0].ip("addr add 192.0.2.66/24 dev eth0");
+        let sender = |at: &str| -> UdpSocket { two.underlays[0].udp(at.parse::<IpAddr>().unwrap(), 40_000) };
+        let (host, stranger) = (sender("192.0.2.1"), sender("192.0.2.66"));
+        let plane = &two.rigs[1].plane;
+        let counts = || {
+            let counters = plane.counters().unwrap();
+            let kernel = counters.kernel.unwrap();
+            (kernel.wire_refused, counters.wire_unknown, counters.wire_spoofed)
+        };
+        let send = |from: &UdpSocket, frame: &[u8]| from.send_to(frame, ("192.0.2.2", 4789)).unwrap();
+        let refused = |from: &UdpSocket, frame: &[u8], which: usize| {
+            let before = counts();
+            send(from, frame);
+            socket::eventually(|| {
+                let after = counts();
+                let rose = [after.0 - before.0, after.1 - before.1, after.2 - before.2];
+                let mut wanted = [0; 3];
+                wanted[which] = 1;
+                (rose == wanted).then_some(())
+            });
+        };
+        // As a host sends it, it arrives: what follows differs from it in one thing each.
+        send(&host, &right);
+        let mut buffer = [0; 100];
+        assert_eq!(there.recv(&mut buffer).unwrap(), 6);
+        refused(&stranger, &right, 0);
+        let mut without_tag = right.clone();
+        (without_tag[0], without_tag[2], without_tag[3]) = (8, 0, 0);
+        refused(&host, &without_tag, 0);
+        refused(
+            &host,
+            &forged(NETWORK + 1, tag, [far.mac.0, near.mac.0], &inner(near.v4)),
+            1,
+        );
+        refused(
+            &host,
+            &forged(NETWORK, 0x8005, [far.mac.0, near.mac.0], &inner(near.v4)),
+            1,
+        );
+        refused(
+            &host,
+            &forged(NETWORK, tag, [far.mac.0, [2, 0, 0, 0, 0, 9]], &inner(near.v4)),
+            2,
+        );
+        refused(
+            &host,
+            &forged(NETWORK, tag, [[2, 0, 0, 0, 0, 9], near.mac.0], &inner(near.v4)),
+            2,
+        );
+        // In the name of an instance of the receiving host, of an address that is not the sender's, of the gateways.
+        refused(
+            &host,
+            &forged(NETWORK, tag, [far.mac.0, beside.mac.0], &inner(beside.v4)),
+            2,
+        );
+        refused(
+            &host,
+            &forged(NETWORK, tag, [far.mac.0, near.mac.0], &inner(beside.v4)),
+            2,
+        );
+        refused(
+            &host,
+            &forged(NETWORK, 0x8008, [far.mac.0, near.mac.0], &inner(near.v4)),
+            2,
+        );
+        // An answer that is none.
+        refused(
+            &host,
+            &forged(NETWORK, 0x8004, [far.mac.0, near.mac.0], &inner(near.v4)),
+            2,
+        );
+    });
+}
+
+#[test]
+fn the_userspace_plane_says_that_it_reaches_no_other_hosts() {
+    let rig = Rig::new(Capacity::SMALL);
+    let tunnel = atoll_plane::Tunnel {
+        ifindex: 1,
+        address: "192.0.2.1".parse().unwrap(),
+        mtu: 1500,
+    };
+    let refused = rig.plane.set_tunnel(Some(tunnel));
+    assert!(matches!(refused, Err(PlaneError::TunnelNeedsKernel)));
+}
