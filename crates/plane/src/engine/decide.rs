@@ -266,7 +266,7 @@ impl Engine {
                 tcp_flags,
             };
             let ahead = Packet { l4, ..*packet };
-            let outcome = walk(&self.fabric, &self.flows, &ahead, now, &mut ());
+            let outcome = self.walk_from_here(&self.flows, &ahead, now, &mut ());
             let Some(Some(translation)) = translation(&outcome.effects) else {
                 return;
             };
