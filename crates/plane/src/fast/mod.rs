@@ -323,12 +323,14 @@ impl Fast {
                 .unwrap_or_default();
             self.paths.set_path(number as usize, &path);
         }
-        for key in changes.keys.drain(..) {
-            match cache.peek(&key) {
-                Some(_) => waiting.queue.push_back((Wait::Flow(key), waiting.round)),
-                None => self.flows.remove(&key),
+        changes.keys.retain(|key| match cache.peek(key) {
+            Some(_) => {
+                waiting.queue.push_back((Wait::Flow(*key), waiting.round));
+                false
             }
-        }
+            None => true,
+        });
+        self.flows.remove_all(changes.keys.drain(..).as_slice().iter());
         let renewed = changes.renewed.drain(..);
         waiting
             .queue
