@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use atoll_fabric::{Fabric, L4, Limits, Packet, Port, Stage};
@@ -15,11 +15,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 #[path = "../../fabric/benches/region/mod.rs"]
 mod region;
+mod segment;
 
 use region::{NOW, Random, Size};
+use segment::LENGTH;
 
 const CONNECTIONS: usize = 100_000;
-const LENGTH: usize = 10 + 14 + 20 + 20;
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 /// A step of a piece, as the data plane's threads take it: packets wait for a tenth of a millisecond of these and one more.
@@ -31,7 +32,7 @@ fn worked() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// A TCP segment with its vnet header, checksum left undone.
+/// Writes a packet as the frame that it comes in.
 fn write(frame: &mut [u8; LENGTH], packet: &Packet, flags: u8) {
     let (
         IpAddr::V4(src),
@@ -43,24 +44,13 @@ fn write(frame: &mut [u8; LENGTH], packet: &Packet, flags: u8) {
     else {
         panic!("TCP over IPv4");
     };
-    let octets = |addr: Ipv4Addr| addr.octets();
-    frame.fill(0);
-    frame[10..16].copy_from_slice(&packet.dst_mac.0);
-    frame[16..22].copy_from_slice(&packet.src_mac.0);
-    frame[22] = 8;
-    frame[24] = 0x45;
-    frame[27] = 40;
-    frame[30] = 0x40;
-    frame[32] = 64;
-    frame[33] = 6;
-    frame[36..40].copy_from_slice(&octets(src));
-    frame[40..44].copy_from_slice(&octets(dst));
-    let sum = atoll_net::packet::Sum::default().bytes(&frame[24..44]).checksum();
-    frame[34..36].copy_from_slice(&sum.to_be_bytes());
-    frame[44..46].copy_from_slice(&from.to_be_bytes());
-    frame[46..48].copy_from_slice(&to.to_be_bytes());
-    frame[56] = 0x50;
-    frame[57] = flags;
+    segment::write(
+        frame,
+        (packet.src_mac, packet.dst_mac),
+        (src, dst),
+        (from, to),
+        flags,
+    );
 }
 
 /// The packet that answers one that an interface got.

@@ -18,10 +18,13 @@ use atoll_plane::{Attachment, Capacity, Engine, Outbox, Received};
 #[path = "../../tests/rig/rows.rs"]
 #[allow(dead_code)]
 mod rows;
+#[path = "../segment/mod.rs"]
+mod segment;
+
+pub use segment::LENGTH;
 
 pub const HOSTS: u64 = 128;
 pub const BATCH: usize = 32;
-pub const LENGTH: usize = 10 + 14 + 20 + 20;
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
 pub const SYN: u8 = 2;
 pub const ACK: u8 = 16;
@@ -46,27 +49,6 @@ fn host(subnet: u8, n: u64) -> (Host, rows::Interface) {
         v4: row.v4(),
     };
     (host, row)
-}
-
-/// A TCP segment with its vnet header, checksum left undone.
-fn write(frame: &mut [u8; LENGTH], from: &Host, to: &Host, ports: (u16, u16), flags: u8) {
-    frame.fill(0);
-    frame[10..16].copy_from_slice(&from.router.0);
-    frame[16..22].copy_from_slice(&from.mac.0);
-    frame[22] = 8;
-    frame[24] = 0x45;
-    frame[27] = 40;
-    frame[30] = 0x40;
-    frame[32] = 64;
-    frame[33] = 6;
-    frame[36..40].copy_from_slice(&from.v4.octets());
-    frame[40..44].copy_from_slice(&to.v4.octets());
-    let sum = atoll_net::packet::Sum::default().bytes(&frame[24..44]).checksum();
-    frame[34..36].copy_from_slice(&sum.to_be_bytes());
-    frame[44..46].copy_from_slice(&ports.0.to_be_bytes());
-    frame[46..48].copy_from_slice(&ports.1.to_be_bytes());
-    frame[56] = 0x50;
-    frame[57] = flags;
 }
 
 pub struct World {
@@ -117,10 +99,16 @@ impl World {
         let near = 1024 + (connection / HOSTS / HOSTS) as u16;
         let (from, to) = (&self.hosts[0][a as usize], &self.hosts[1][b as usize]);
         if back {
-            write(frame, to, from, (443, near), flags);
+            segment::write(frame, (to.mac, to.router), (to.v4, from.v4), (443, near), flags);
             2000 + b as u32
         } else {
-            write(frame, from, to, (near, 443), flags);
+            segment::write(
+                frame,
+                (from.mac, from.router),
+                (from.v4, to.v4),
+                (near, 443),
+                flags,
+            );
             1000 + a as u32
         }
     }

@@ -9,15 +9,16 @@
 //! of configuration is acknowledged, and its path's version, since places of paths are used again.
 
 mod before;
+mod changes;
 mod drops;
 pub(crate) mod layout;
 mod made;
+mod permitted;
 mod renew;
 mod tables;
 mod tunnel;
 mod words;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,22 +31,23 @@ use aya::{EbpfError, EbpfLoader};
 use hashbrown::{HashMap as Map, HashSet};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use atoll_fabric::{CellId, Cells, Drop, Packet};
+use atoll_fabric::{Cells, Drop, Packet};
 use atoll_model::Timestamp;
 use atoll_net::packet::protocol;
 
 use crate::cache::{Decision, FlowCache, Found, Key};
-use crate::drops::KeptDrop;
-use crate::elsewhere::WireChange;
 use crate::engine::{Allowance, Kernel};
 use crate::port::PortSlot;
 use crate::sys::bpf::{SharedArray, Side, attach_tcx, programs_at};
 use crate::sys::interface;
 use before::Before;
+use changes::Wait;
+pub(crate) use changes::{Changes, Waiting};
 use drops::Drops;
 use layout::Flow;
 pub use layout::KernelCounters;
 use made::MadeFlows;
+pub use permitted::permitted;
 use renew::Renewals;
 use tables::{Decisions, Flows};
 use tunnel::Tunnels;
@@ -121,49 +123,6 @@ pub enum FastError {
     /// The program is not what this was built for.
     #[error("the eBPF program has no {0}")]
     Missing(&'static str),
-}
-
-/// What changed of what the engine keeps, since it was last asked.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    /// Keys that were put, replaced or removed.
-    pub keys: Vec<Key>,
-    /// Keys whose answers hold for another generation than before, and are else as they were.
-    pub renewed: Vec<Key>,
-    /// Places of paths that were filled or emptied.
-    pub paths: Vec<u32>,
-    /// Cells whose generation rose.
-    pub cells: Vec<CellId>,
-    /// Interfaces that became ports, or ceased to be.
-    pub ports: Vec<(u32, Option<PortSlot>)>,
-    /// Decisions that were put or removed.
-    pub decisions: Vec<Key>,
-    /// Drop verdicts that are worth having.
-    pub drops: Vec<KeptDrop>,
-    /// Wires that came or went.
-    pub wires: Vec<WireChange>,
-}
-
-/// Answers that wait until the packets that led to them are out, with the round in which they came. Each thread
-/// has its own, since each sends for itself.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    queue: VecDeque<(Wait, u32)>,
-    round: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Wait {
-    Flow(Key),
-    Decision(Key),
-    /// Nothing but its generation is another.
-    Renewed(Key),
-}
-
-impl Waiting {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
 }
 
 /// The program with its maps.
@@ -638,23 +597,6 @@ fn machine_millis() -> u32 {
 /// The calling thread's network namespace.
 fn namespace() -> io::Result<File> {
     File::open("/proc/thread-self/ns/net")
-}
-
-/// Whether the kernel would take the program from this process at all: to be asked before anything is started for it.
-///
-/// # Errors
-/// [`FastError::NotPermitted`].
-pub fn permitted() -> Result<(), FastError> {
-    if may_load() {
-        Ok(())
-    } else {
-        Err(FastError::NotPermitted)
-    }
-}
-
-/// Whether the kernel lets this process make a map of a kind that it never lets ordinary users make.
-fn may_load() -> bool {
-    aya::sys::is_map_supported(aya::maps::MapType::LruHash).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use aya::programs::ProgramFd;
 use super::layout::{Key6, RENEWALS, Renewal};
 use super::words::KernelKey;
 use crate::cache::{FlowCache, Found, Key};
-use crate::sys::bpf::{SharedArray, run};
+use crate::sys::bpf::SharedArray;
+use crate::sys::program_run::{Context, run};
 
 /// The program's name.
 pub(super) const PROGRAM_NAME: &str = "renew";
@@ -75,7 +76,7 @@ impl Renewals {
         }
         let mut frame = [0u8; FRAME];
         frame[COUNT_AT..COUNT_AT + 4].copy_from_slice(&(self.keys.len() as u32).to_ne_bytes());
-        let done = run(self.program.as_fd(), &frame);
+        let done = run(self.program.as_fd(), &frame, Context::default(), &mut []);
         let keys = self.keys.drain(..);
         if done.is_ok() { Vec::new() } else { keys.collect() }
     }

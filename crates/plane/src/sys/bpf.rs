@@ -258,51 +258,6 @@ pub(crate) fn programs_at(ifindex: u32) -> io::Result<Vec<u32>> {
     Ok(programs[..count].to_vec())
 }
 
-const BPF_PROG_TEST_RUN: libc::c_int = 10;
-
-/// Runs a program once over a frame of at least 54 bytes that comes from nowhere.
-pub(crate) fn run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<()> {
-    /// `union bpf_attr` as `BPF_PROG_TEST_RUN` reads it.
-    #[repr(C)]
-    struct Attributes {
-        program: u32,
-        verdict: u32,
-        size_in: u32,
-        size_out: u32,
-        data_in: u64,
-        data_out: u64,
-        repeat: u32,
-        duration: u32,
-        context: [u64; 3],
-        flags: [u32; 4],
-    }
-    let mut attributes = Attributes {
-        program: program.as_raw_fd() as u32,
-        verdict: 0,
-        size_in: frame.len() as u32,
-        size_out: 0,
-        data_in: frame.as_ptr() as u64,
-        data_out: 0,
-        repeat: 1,
-        duration: 0,
-        context: [0; 3],
-        flags: [0; 4],
-    };
-    // SAFETY: the kernel reads `size_in` bytes of the frame, and writes into the attributes.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_TEST_RUN,
-            &raw mut attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
 
 /// Deletes keys of a hash map; those that are not there are passed over.

@@ -3,6 +3,7 @@
 pub(crate) mod bpf;
 pub(crate) mod interface;
 pub(crate) mod lanes;
+pub(crate) mod program_run;
 pub(crate) mod ring;
 pub(crate) mod sender;
 pub(crate) mod shared_file;

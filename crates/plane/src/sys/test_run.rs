@@ -1,11 +1,10 @@
-//! Runs a program of the kernel's over a frame (`BPF_PROG_TEST_RUN`), for tests: aya has no call for it. And makes what it
-//! is run among.
+//! Runs a program of the kernel's over a frame, for tests, and makes what it is run among.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-const BPF_PROG_TEST_RUN: libc::c_int = 10;
+use super::program_run::{Context, run};
 
 /// What came of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,85 +23,13 @@ pub(crate) fn test_run(
     ifindex: u32,
     segments: Option<(u32, u32)>,
 ) -> io::Result<Run> {
-    /// `struct __sk_buff`, as far as it can be given.
-    #[repr(C)]
-    struct Context {
-        before: [u32; 10],
-        ifindex: u32,
-        between: [u32; 30],
-        gso_segs: u32,
-        socket: u64,
-        gso_size: u32,
-        padding: u32,
-        hwtstamp: u64,
-    }
-    /// `union bpf_attr` as `BPF_PROG_TEST_RUN` reads it.
-    #[repr(C)]
-    struct Attributes {
-        program: u32,
-        verdict: u32,
-        size_in: u32,
-        size_out: u32,
-        data_in: u64,
-        data_out: u64,
-        repeat: u32,
-        duration: u32,
-        context_size_in: u32,
-        context_size_out: u32,
-        context_in: u64,
-        context_out: u64,
-        flags: u32,
-        cpu: u32,
-        batch: u32,
-        padding: u32,
-    }
     let (gso_size, gso_segs) = segments.unwrap_or_default();
-    let context = Context {
-        before: [0; 10],
-        ifindex,
-        between: [0; 30],
-        gso_segs,
-        socket: 0,
-        gso_size,
-        padding: 0,
-        hwtstamp: 0,
-    };
+    let mut context = Context::default();
+    (context.ifindex, context.gso_segs, context.gso_size) = (ifindex, gso_segs, gso_size);
     let mut data = vec![0u8; frame.len() + 256];
-    let mut attributes = Attributes {
-        program: program.as_raw_fd() as u32,
-        verdict: 0,
-        size_in: frame.len() as u32,
-        size_out: data.len() as u32,
-        data_in: frame.as_ptr() as u64,
-        data_out: data.as_mut_ptr() as u64,
-        repeat: 1,
-        duration: 0,
-        context_size_in: size_of::<Context>() as u32,
-        context_size_out: 0,
-        context_in: &raw const context as u64,
-        context_out: 0,
-        flags: 0,
-        cpu: 0,
-        batch: 0,
-        padding: 0,
-    };
-    // SAFETY: the kernel reads and writes within the buffers, whose sizes it is told, while they live.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_TEST_RUN,
-            &raw mut attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    data.truncate(attributes.size_out as usize);
-    Ok(Run {
-        verdict: attributes.verdict as i32,
-        data,
-    })
+    let (verdict, length) = run(program, frame, context, &mut data)?;
+    data.truncate(length);
+    Ok(Run { verdict, data })
 }
 
 /// Gives the calling thread a network namespace of its own.
