@@ -500,6 +500,15 @@ int port_ingress(struct __sk_buff *skb)
 	return carry(skb, ethernet, data, end, seen.port->slot_and_one - 1, &seen, 0);
 }
 
+/* Whether the other host of a label was named. */
+static __always_inline int is_host(const struct label *label)
+{
+	struct label host = {.network = ANY_NETWORK, .v6 = label->v6};
+
+	words4(host.host, label->host);
+	return bpf_map_lookup_elem(&wires, &host) != 0;
+}
+
 /* At tcx ingress of the VXLAN device. No other program is asked about what came from other hosts: an earlier one would read
  * the label for a header. */
 SEC("classifier")
@@ -526,10 +535,7 @@ int wire_ingress(struct __sk_buff *skb)
 	if (slot_and_one) {
 		verdict = carry(skb, ethernet, data, end, *slot_and_one - 1, &seen, 1);
 	} else {
-		struct label host = {.network = ANY_NETWORK, .v6 = label.v6};
-
-		words4(host.host, label.host);
-		if (!bpf_map_lookup_elem(&wires, &host))
+		if (!is_host(&label))
 			goto none;
 		verdict = to_engine(&seen, COUNT_NO_FLOW);
 	}
@@ -544,7 +550,8 @@ none:
 	return DROP;
 }
 
-/* At tcx egress of the VXLAN device: what the engine sends says by a label where it goes. */
+/* At tcx egress of the VXLAN device: what the engine sends says by a label where it goes. What the kernel itself says there
+ * (it looks for neighbours and routers at every device) has none: its own header is read for one, and names no host. */
 SEC("classifier")
 int wire_egress(struct __sk_buff *skb)
 {
@@ -558,7 +565,7 @@ int wire_egress(struct __sk_buff *skb)
 		return PASS;
 	from = bpf_map_lookup_elem(&own, &zero);
 	around = bpf_map_lookup_elem(&scratch, &zero);
-	if (!from || !around || bpf_skb_load_bytes(skb, ETH_HLEN, &label, sizeof(label)) ||
+	if (!from || !around || bpf_skb_load_bytes(skb, ETH_HLEN, &label, sizeof(label)) || !is_host(&label) ||
 	    bpf_skb_adjust_room(skb, -(__s32)sizeof(label), BPF_ADJ_ROOM_MAC, LABEL_FLAGS))
 		return DROP;
 	surround(around, label.host, from->own, label.network, label.tag, label.v6);

@@ -255,16 +255,15 @@ network:;
 	}
 	if (path->flags & PATH_WRITE_MACS)
 		__builtin_memcpy(data, path->macs_out, 12);
-	seen->counts->of[path->flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED] += segments;
 	seen->counts->of[COUNT_BYTES] += skb->len;
-	if (path->flags & (PATH_REDIRECT | PATH_TUNNEL)) {
-		if (!(path->flags & PATH_TUNNEL))
-			return bpf_redirect(path->ifindex, 0);
+	if (path->flags & PATH_TUNNEL) {
 		/* Where it is delivered it is counted as such. */
-		seen->counts->of[COUNT_DELIVERED] -= segments;
 		seen->counts->of[COUNT_ELSEWHERE] += segments;
 		return send_elsewhere(skb, path->ifindex, path->version);
 	}
+	seen->counts->of[path->flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED] += segments;
+	if (path->flags & PATH_REDIRECT)
+		return bpf_redirect(path->ifindex, 0);
 	return bpf_redirect_peer(path->ifindex, 0);
 }
 

@@ -400,7 +400,7 @@ impl Engine {
             let turned = answer_to(packet, packet.ingress);
             (returned.src, returned.dst, returned.l4) == (turned.src, turned.dst, turned.l4)
         });
-        if !returned {
+        if !returned || back.onward.is_some() {
             return None;
         }
         let hold = match hold {

@@ -116,4 +116,18 @@ fn a_frame_with_nothing_around_it_is_dropped_at_the_vxlan_device() {
     let labelled = label.put(&vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
     let run = test_run(egress, &labelled[vnet::LENGTH..], 0, None).unwrap();
     assert_eq!((run.verdict, &run.data[..]), (0, &frame[vnet::LENGTH..]));
+    // What has none, or names no host, stays here: the kernel sends such a report when the device comes up.
+    let mut report = vec![0x33, 0x33, 0, 0, 0, 0x16, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
+    report.extend([0x60, 0, 0, 0, 0, 36, 0, 1]);
+    report.extend([0; 16]); // from no address
+    report.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16]);
+    report.extend([0; 36]);
+    let stranger = crate::elsewhere::Label {
+        host: "192.0.2.8".parse().unwrap(),
+        ..label
+    };
+    let elsewhere = stranger.put(&vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
+    for frame in [&report, &elsewhere[vnet::LENGTH..]] {
+        assert_eq!(test_run(egress, frame, 0, None).unwrap().verdict, DROP);
+    }
 }
