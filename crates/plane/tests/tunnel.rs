@@ -7,6 +7,7 @@ use std::net::{IpAddr, UdpSocket};
 
 use atoll_fabric::{Site, Stage};
 use atoll_plane::{Capacity, PlaneError};
+use rig::errors::segments_of;
 use rig::two_hosts::{NETWORK, TwoHosts};
 use rig::{OUTSIDE_V4, Rig, kernel_scenario, rows, socket};
 
@@ -54,6 +55,39 @@ fn streams_and_datagrams_go_from_host_to_host() {
 #[test]
 fn streams_and_datagrams_go_over_an_underlay_of_ipv6_and_short_packets() {
     kernel_scenario(|| streams_both_ways(1500, true));
+}
+
+#[test]
+fn super_segments_of_datagrams_go_from_host_to_host_be_they_known_or_new() {
+    kernel_scenario(|| {
+        for underlay in [false, true] {
+            let mut two = TwoHosts::new(1500, underlay);
+            let near = two.guest(0, 1, 10, &[rows::OPEN]);
+            let far = two.guest(1, 2, 10, &[rows::OPEN]);
+            let data = socket::noise(12_000, 3);
+            for port in 5000..5004 {
+                let pairs: [(IpAddr, IpAddr); 2] =
+                    [(near.v4.into(), far.v4.into()), (near.v6.into(), far.v6.into())];
+                for (own, theirs) in pairs {
+                    let (here, there) = (near.namespace.udp(own, port), far.namespace.udp(theirs, 53));
+                    segments_of(&here, 1_000);
+                    segments_of(&there, 1_000);
+                    // The first of each way is the engines'.
+                    for _ in 0..3 {
+                        for (from, to, at) in [(&here, &there, theirs), (&there, &here, own)] {
+                            let number = to.local_addr().unwrap().port();
+                            from.send_to(&data, (at, number)).unwrap();
+                            let mut buffer = vec![0; 2_000];
+                            for part in data.chunks(1_000) {
+                                let (length, _) = to.recv_from(&mut buffer).unwrap();
+                                assert!(buffer[..length] == *part);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    });
 }
 
 #[test]
