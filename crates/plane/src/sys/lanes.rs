@@ -67,7 +67,7 @@ impl Lanes {
         let mut batch: Vec<(u64, Received<'_>)> = Vec::with_capacity(BATCH);
         let mut large = 0;
         for (ring, count) in rings.iter_mut().zip(&counts) {
-            let times = (0..*count).map(|n| ring.came_in(n)).collect::<Vec<u64>>();
+            let times: Vec<u64> = times(ring, *count).collect();
             large += if ring.is_small() { 0 } else { *count };
             batch.extend(times.into_iter().zip(ring.frames(*count)));
         }
@@ -97,44 +97,64 @@ impl Lanes {
         &self.rings
     }
 
+    /// The same, to be changed by tests.
+    #[cfg(test)]
+    pub(crate) fn rings_mut(&mut self) -> &mut [Ring] {
+        &mut self.rings
+    }
+
     /// Frames that found no free place since the last call.
     pub(crate) fn lost(&self) -> u32 {
         self.rings.iter().map(Ring::lost).sum()
     }
 }
 
-/// How many frames of each lane are next.
+/// When each of a lane's next `count` frames came in, but none before the one in front of it: clocks are set back, and
+/// where processors share a lane they take its places in another order than they look at the clock. A lane's own
+/// stay in order, whatever their times say.
+fn times(ring: &Ring, count: usize) -> impl Iterator<Item = u64> {
+    (0..count).scan(0, |latest, n| {
+        *latest = ring.came_in(n).max(*latest);
+        Some(*latest)
+    })
+}
+
+/// How many frames of each lane are next; some, where any lie there.
 fn choose(rings: &[&mut Ring]) -> Vec<usize> {
     let mut counts = vec![0; rings.len()];
     let (mut last, mut busy) = (0, 0);
     for ring in rings {
-        let ready = ring.ready(BATCH);
-        if ready > 0 {
+        if let Some(latest) = times(ring, ring.ready(BATCH)).last() {
             busy += 1;
-            last = last.max(ring.came_in(ready - 1));
+            last = last.max(latest);
         }
     }
     // What one processor sent into two lanes is in order once every lane was looked at after the later frame was
     // seen, and nothing is taken that came in after that.
-    let mut left = BATCH;
     let mut candidates = Vec::with_capacity(2 * BATCH);
+    let mut crowded = Vec::new();
     for (lane, ring) in rings.iter().enumerate() {
-        let ready = ring.ready(BATCH);
-        let of_it = (0..ready)
-            .map(|n| ring.came_in(n))
-            .take_while(|time| *time <= last);
-        if busy > 1 && ready > 0 && ring.is_half_full() {
+        let of_it = times(ring, ring.ready(BATCH)).take_while(|time| *time <= last);
+        if busy > 1 && ring.is_half_full() {
             // Out of order, but for a turn.
-            let turn = of_it.take(TURN.min(left)).count();
-            counts[lane] = turn;
-            left -= turn;
+            let mut of_it = of_it.take(TURN);
+            if let Some(first) = of_it.next() {
+                crowded.push((first, lane, 1 + of_it.count()));
+            }
         } else {
             candidates.extend(of_it.map(|time| (time, lane)));
         }
     }
-    // A lane's own are in order, whatever their times say.
+    // However many are crowded, the others have a half, and of the crowded ones those go first that have waited longest.
+    let kept = candidates.len().min(BATCH / 2);
+    let mut left = BATCH - kept;
+    crowded.sort_unstable();
+    for (_, lane, turn) in crowded {
+        counts[lane] = turn.min(left);
+        left -= counts[lane];
+    }
     candidates.sort_by_key(|(time, _)| *time);
-    for (_, lane) in candidates.into_iter().take(left) {
+    for (_, lane) in candidates.into_iter().take(left + kept) {
         counts[lane] += 1;
     }
     counts

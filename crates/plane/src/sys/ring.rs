@@ -183,6 +183,16 @@ impl Ring {
         u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec)
     }
 
+    /// Says that a frame came in at another time, as where the clock was set back after it.
+    #[cfg(test)]
+    pub(crate) fn came_in_later(&mut self, n: usize, seconds: u32) {
+        let frame = self
+            .frame_at((self.next + n) % self.frames)
+            .cast::<libc::tpacket2_hdr>();
+        // SAFETY: as in `came_in`; nothing borrows from the place.
+        unsafe { (*frame.as_ptr()).tp_sec += seconds };
+    }
+
     /// The next `count` frames, of those that [`Ring::ready`] has counted. They stay ours until [`Ring::give_back`].
     pub(crate) fn frames(&mut self, count: usize) -> impl Iterator<Item = Received<'_>> {
         // Shared from here on: each place is handed out once, and `self` stays borrowed while the slices live.

@@ -57,17 +57,93 @@ fn frame(ethertype: [u8; 2], length: usize) -> Vec<u8> {
 const FIRST: u32 = 1000;
 const OTHER_END: u32 = 100;
 
+/// One for each lane.
+fn ports() {
+    for nth in 0..PORTS as u32 {
+        let (port, end) = (FIRST + nth, FIRST + OTHER_END + nth);
+        ip(&format!(
+            "link add p{nth} index {port} mtu 9000 type veth peer name q{nth} index {end} mtu 9000"
+        ));
+        ip(&format!("link set p{nth} up"));
+        ip(&format!("link set q{nth} up"));
+    }
+}
+
+/// Sends frames of IPv4 of such lengths by a port, and waits until the lane that they come in at has so many.
+fn send(sender: &Sender, lanes: &Lanes, lane: usize, port: u32, lengths: &[usize]) {
+    for length in lengths {
+        let data = frame([8, 0], *length);
+        let outgoing = Outgoing {
+            ifindex: FIRST + OTHER_END + port,
+            data: &data,
+        };
+        assert_eq!(sender.send(&[outgoing]), 0);
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while lanes.rings()[lane].ready(usize::MAX) < lengths.len() {
+        assert!(Instant::now() < deadline, "lane {lane}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_came_before_the_clock_was_set_back_goes_first() {
+    in_a_namespace(|| {
+        ports();
+        let room = Room {
+            ipv4: 4,
+            ipv6: 4,
+            small: 64,
+        };
+        let mut sockets = Sockets::open(&room, &mut Groups::new(1)).unwrap();
+        let sender = Sender::open().unwrap();
+        let [_, lanes, _] = sockets.lanes_mut();
+        let lengths = [100, 101, 102];
+        let lane = 1 + FIRST as usize % PORTS;
+        send(&sender, lanes, lane, 0, &lengths);
+        lanes.rings_mut()[lane].came_in_later(0, 3600);
+        let mut met = Vec::new();
+        Lanes::receive(&mut [&mut *lanes], |frames| {
+            met.extend(frames.iter().map(|frame| frame.data.len() - vnet::LENGTH));
+        });
+        assert_eq!(met, lengths);
+    });
+}
+
+#[test]
+fn crowded_lanes_leave_room_for_others() {
+    in_a_namespace(|| {
+        ports();
+        let room = Room {
+            ipv4: 4,
+            ipv6: 4,
+            small: 64,
+        };
+        let mut sockets = Sockets::open(&room, &mut Groups::new(1)).unwrap();
+        let sender = Sender::open().unwrap();
+        let [_, lanes, _] = sockets.lanes_mut();
+        for port in 0..PORTS as u32 {
+            let lane = 1 + (FIRST + port) as usize % PORTS;
+            send(&sender, lanes, lane, port, &[100; 60]);
+        }
+        send(&sender, lanes, 0, 0, &[4000]);
+        let taken = Lanes::receive(&mut [&mut *lanes], |_| ());
+        assert_eq!((taken.frames, taken.large), (BATCH, 1));
+        // Of the crowded ones, each has had its turn before one has its second.
+        Lanes::receive(&mut [&mut *lanes], |_| ());
+        let left = lanes.rings()[1..].iter().map(|ring| ring.ready(usize::MAX));
+        assert!(
+            left.clone().all(|left| left < 60),
+            "{:?}",
+            left.collect::<Vec<_>>()
+        );
+    });
+}
+
 #[test]
 fn a_packet_that_waits_in_any_lane_is_seen() {
     in_a_namespace(|| {
-        for nth in 0..PORTS as u32 {
-            let (port, end) = (FIRST + nth, FIRST + OTHER_END + nth);
-            ip(&format!(
-                "link add p{nth} index {port} mtu 9000 type veth peer name q{nth} index {end} mtu 9000"
-            ));
-            ip(&format!("link set p{nth} up"));
-            ip(&format!("link set q{nth} up"));
-        }
+        ports();
         let shared = Shared::new(Capacity::SMALL, 1, None).unwrap();
         let room = Room {
             ipv4: 4,
