@@ -315,6 +315,12 @@ const STEP_BESIDE: usize = 16;
 /// How long another thread may take to wake and get the lock that it waits for.
 const HANDOVER: Duration = Duration::from_micros(200);
 
+/// How long a thread waits before it asks again whether others have taken their packets.
+const A_LITTLE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+
 /// Walks of a batch with which it is walks that keep others waiting.
 const MANY_WALKS: u64 = BATCH as u64 * 3 / 4;
 
@@ -336,6 +342,8 @@ pub(crate) struct Worker {
 struct Batch {
     outbox: Outbox,
     waiting: Waiting,
+    /// What was looked at again: packets of these flows may wait at any thread's sockets.
+    again: Waiting,
     refused: u64,
     /// When the kernel was last asked what it lost.
     asked: Instant,
@@ -368,6 +376,7 @@ impl Worker {
         let mut batch = Batch {
             outbox: Outbox::default(),
             waiting: Waiting::default(),
+            again: Waiting::default(),
             refused: 0,
             asked: Instant::now(),
             crowded: false,
@@ -376,11 +385,16 @@ impl Worker {
         while !self.shared.stopping.load(Ordering::Acquire) {
             let received = self.receive(&mut batch);
             if received > 0 {
-                self.revalidate(STEP_BESIDE, Duration::ZERO, &mut batch.waiting);
+                self.revalidate(STEP_BESIDE, Duration::ZERO, &mut batch.again);
                 continue;
             }
-            if self.revalidate(STEP, PIECE, &mut batch.waiting) {
+            if self.revalidate(STEP, PIECE, &mut batch.again) {
                 self.shared.let_others();
+                continue;
+            }
+            if !batch.again.is_empty() {
+                // Another thread is still to take its packets: this one does not take its processor meanwhile.
+                self.wait(A_LITTLE);
                 continue;
             }
             let (idled, idle) = &mut batch.idled;
@@ -413,19 +427,23 @@ impl Worker {
         }
     }
 
-    /// Looks at a piece of what changes have made stale; false when there is nothing left.
-    fn revalidate(&self, step: usize, most: Duration, waiting: &mut Waiting) -> bool {
-        if !self.shared.stale.load(Ordering::Acquire) {
+    /// Looks at a piece of what changes have made stale; false when there is nothing left but what waits in
+    /// `again` for other threads.
+    fn revalidate(&self, step: usize, most: Duration, again: &mut Waiting) -> bool {
+        if !self.shared.stale.load(Ordering::Acquire) && again.is_empty() {
             return false;
         }
-        // A flow's packets may wait at another thread's sockets.
-        let quiet = self.shared.is_quiet();
         let mut core = self.shared.lock();
-        let more = core.revalidate(step, Instant::now() + most, waiting);
-        core.settle(waiting, quiet);
-        let more = more || !waiting.is_empty();
+        core.sweep();
+        let more = core.revalidate(step, Instant::now() + most, again);
+        let mut behind = false;
+        if !again.is_empty() {
+            // Asked last: whoever has a packet in its hands may have waited for the lock meanwhile.
+            let quiet = self.shared.is_quiet();
+            behind = core.settle(again, quiet);
+        }
         self.shared.stale.store(more, Ordering::Release);
-        more
+        more || behind
     }
 
     /// What found no free place. The kernel counts until it is asked, a system call for each of the rings.
@@ -488,8 +506,9 @@ impl Worker {
             *crowded |= walks >= MANY_WALKS && lanes.iter().any(|lanes| lanes.is_ready());
         }
         if all.frames > 0 && !waiting.is_empty() {
+            let mut core = self.shared.lock();
             let quiet = !mine.iter().any(|inside| inside.sockets.is_ready());
-            self.shared.lock().settle(waiting, quiet);
+            core.settle(waiting, quiet);
         }
         let next = self.intakes.note(self.number, &mut mine, all);
         drop(mine);
