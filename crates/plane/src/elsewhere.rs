@@ -15,7 +15,10 @@ use crate::port::PortSlot;
 use crate::vnet;
 
 /// A VXLAN device in external mode with the group policy extension, in the fabric's network namespace:
-/// `ip link add NAME type vxlan external gbp`. Its own MTU must be at least 9,100.
+/// `ip link add NAME type vxlan external gbp nolearning`. Its own MTU must be at least 9,100.
+///
+/// It is to be up only while the programs stand there: after [`crate::Plane::set_tunnel`], and until the plane ends unless its
+/// links are kept. What came in before has no label, and what its sender wrote would be read for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// Its index.

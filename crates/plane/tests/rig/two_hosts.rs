@@ -43,7 +43,7 @@ impl TwoHosts {
         let rigs = [0, 1].map(|_| Rig::new(Capacity::SMALL));
         let tunnels = [0, 1].map(|n| {
             underlays[n].ip(&format!("link set vxlan netns {}", rigs[n].fabric.path()));
-            rigs[n].fabric.ip("link set vxlan mtu 9200 up");
+            rigs[n].fabric.ip("link set vxlan mtu 9200");
             let ifindex = rigs[n].fabric.run(|| Plane::interface_index("vxlan")).unwrap();
             Tunnel {
                 ifindex,
@@ -59,6 +59,7 @@ impl TwoHosts {
         };
         for (n, rig) in two.rigs.iter().enumerate() {
             rig.plane.set_tunnel(Some(tunnels[n])).unwrap();
+            rig.fabric.ip("link set vxlan up");
             rig.plane.set_host(addresses[1 - n], true).unwrap();
             rig.plane.set_network(VpcId::new(1), Vni::new(NETWORK)).unwrap();
         }
