@@ -41,6 +41,8 @@ pub(crate) struct FlowCache {
     /// Keys whose answers hold for another generation, if somebody wants to know.
     renewed: Vec<Key>,
     decisions: Decisions,
+    /// Paths of decisions that have ended since decisions were last looked through, and those of the time before that.
+    resting: [Vec<u32>; 2],
 }
 
 impl FlowCache {
@@ -54,6 +56,7 @@ impl FlowCache {
             changed: None,
             renewed: Vec::new(),
             decisions: Decisions::default(),
+            resting: Default::default(),
         }
     }
 
@@ -113,16 +116,16 @@ impl FlowCache {
             ..decision
         };
         let replaced = self.decisions.put(ask, decision)?;
-        self.release_both(&replaced);
+        self.rest(&replaced);
         Some(replaced)
     }
 
-    fn release_both(&mut self, decision: &Decision) {
-        self.paths.release(decision.there.0);
-        self.paths.release(decision.back.0);
+    /// Lets a decision's paths stand a little longer: until the flows that the kernel has made by it are known here.
+    fn rest(&mut self, decision: &Decision) {
+        self.resting[0].extend([decision.there.0, decision.back.0]);
     }
 
-    /// Forgets decisions that do not hold any more, or are not to. They come back.
+    /// Forgets decisions that do not hold any more, or are not to. They come back. Their paths go the time after the next.
     pub(crate) fn sweep_decisions(
         &mut self,
         cells: &Cells,
@@ -133,8 +136,12 @@ impl FlowCache {
         let gone = self
             .decisions
             .sweep(|decision| holds(paths, decision, cells, now) && !ends(decision));
+        for path in self.resting[1].drain(..) {
+            self.paths.release(path);
+        }
+        self.resting.swap(0, 1);
         for decision in &gone {
-            self.release_both(decision);
+            self.rest(decision);
         }
         gone
     }
