@@ -377,8 +377,10 @@ impl Engine {
         let (Verdict::Forward(action), Some(sent)) = (&there.verdict, there.forwarded(packet)) else {
             return None;
         };
-        // To itself, equal ports make one connection of what are two with others: its own way out lets it in.
-        if action.out == packet.ingress || there.onward.is_some() {
+        // To itself, equal ports make one connection of what are two with others: its own way out lets it in. So it is
+        // for whoever is asked in its own name: it answers itself.
+        let to_itself = action.out == packet.ingress || sent.src == sent.dst;
+        if to_itself || there.onward.is_some() {
             return None;
         }
         let L4::Ports { src: sent_port, .. } = sent.l4 else {
@@ -400,7 +402,8 @@ impl Engine {
             let turned = answer_to(packet, packet.ingress);
             (returned.src, returned.dst, returned.l4) == (turned.src, turned.dst, turned.l4)
         });
-        if !returned || back.onward.is_some() {
+        let answers_itself = matches!(back.verdict, Verdict::Forward(way) if way.out == reply.ingress);
+        if !returned || answers_itself || back.onward.is_some() {
             return None;
         }
         let hold = match hold {

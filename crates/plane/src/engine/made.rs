@@ -251,46 +251,35 @@ impl Engine {
     /// Walks the packets of a connection as if they had come up.
     pub(crate) fn relive(&mut self, now: Timestamp, there: &Way, back: &Way) {
         let tcp = there.key.protocol() == protocol::TCP;
-        if tcp && there.fin && back.fin && back.packets > 0 {
-            return self.relive_ended(now, there, back);
-        }
+        // In short where it has ended at both ends, and nothing of it is worth keeping but that. There are many of
+        // them where connections are short, and a change waits for all.
+        let ended = tcp && there.fin && back.fin && back.packets > 0;
+        let both = tcp_flags::FIN | tcp_flags::ACK;
         let mut script = vec![(there, tcp_flags::SYN)];
-        if back.packets > 0 {
-            script.push((back, tcp_flags::SYN | tcp_flags::ACK));
-            if there.packets > 1 {
-                script.push((there, tcp_flags::ACK));
-                // Where only what answers is tracked, this is what makes a stream of it.
-                if back.packets > 1 {
-                    script.push((back, tcp_flags::ACK));
+        if ended {
+            script.extend([(back, tcp_flags::SYN | both), (there, both)]);
+        } else {
+            if back.packets > 0 {
+                script.push((back, tcp_flags::SYN | tcp_flags::ACK));
+                if there.packets > 1 {
+                    script.push((there, tcp_flags::ACK));
+                    // Where only what answers is tracked, this is what makes a stream of it.
+                    if back.packets > 1 {
+                        script.push((back, tcp_flags::ACK));
+                    }
                 }
             }
-        }
-        if tcp {
-            let fin = [there, back].into_iter().filter(|way| way.fin);
-            script.extend(fin.map(|way| (way, tcp_flags::FIN | tcp_flags::ACK)));
+            if tcp {
+                let fin = [there, back].into_iter().filter(|way| way.fin);
+                script.extend(fin.map(|way| (way, both)));
+            }
         }
         for (way, flags) in script {
             let Some(packet) = self.imagine(way, flags) else {
                 return;
             };
-            let hash = self.cache.hash(&way.key);
-            self.judge(now, Some((way.key, hash)), &packet, None);
-        }
-    }
-
-    /// The same in short of one that has ended at both ends, and of which nothing is worth keeping but that. There are many
-    /// of them where connections are short, and a change waits for all.
-    fn relive_ended(&mut self, now: Timestamp, there: &Way, back: &Way) {
-        let both = tcp_flags::FIN | tcp_flags::ACK;
-        for (way, flags) in [
-            (there, tcp_flags::SYN),
-            (back, tcp_flags::SYN | both),
-            (there, both),
-        ] {
-            let Some(packet) = self.imagine(way, flags) else {
-                return;
-            };
-            self.judge(now, None, &packet, None);
+            let key = (!ended).then(|| (way.key, self.cache.hash(&way.key)));
+            self.judge(now, key, &packet, None);
         }
     }
 
