@@ -116,6 +116,8 @@ struct made {
 #define MADE_OVER 4
 /* The engine has taken it: SYN, FIN and RST are its own from now on. */
 #define MADE_TAKEN 8
+/* What the engine made of it is written down. One that is taken and not known died with its engine. */
+#define MADE_KNOWN 16
 
 /* Places for made flows: a power of two. */
 #define MADE_PLACES 32768

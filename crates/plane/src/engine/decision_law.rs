@@ -66,6 +66,8 @@ impl Kernel for SeenFlows {
         was
     }
 
+    fn known(&self, _: u32) {}
+
     fn give_back(&self, first: u32) {
         let mut one = self.0.lock().unwrap();
         if first > one.count {

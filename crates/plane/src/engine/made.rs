@@ -69,6 +69,8 @@ pub(crate) trait Kernel: Send {
     fn made(&self, sequence: u32) -> Option<Made>;
     /// Has the kernel leave the flow's SYN, FIN and RST to the engine; what became of it until then.
     fn take(&self, sequence: u32) -> Life;
+    /// Says that what was made of a flow that was taken is written down: an engine that comes after a kill has it from there.
+    fn known(&self, sequence: u32);
     /// Gives the places of all flows before this one back.
     fn give_back(&self, first: u32);
     /// Takes away what stands of flows.
@@ -206,6 +208,12 @@ impl Engine {
         self.kernel.as_ref()?.life(sequence)
     }
 
+    /// The kernel's side of it.
+    #[cfg(test)]
+    pub(crate) fn kernel(&self) -> Option<&dyn Kernel> {
+        self.kernel.as_deref()
+    }
+
     /// Takes a made flow and has what it was happen here, if it is one still.
     fn take_up(&mut self, now: Timestamp, sequence: u32) {
         let Some(kernel) = &self.kernel else {
@@ -237,6 +245,9 @@ impl Engine {
         let back = way(made.back, made.back_path, counted.1, life.fin.1);
         if let (Some(there), Some(back)) = (there, back) {
             self.relive(now, &there, &back);
+        }
+        if let Some(kernel) = &self.kernel {
+            kernel.known(sequence);
         }
     }
 

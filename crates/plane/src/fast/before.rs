@@ -178,8 +178,7 @@ fn read(program: &ProgramInfo) -> Result<Vec<Pair>, FastError> {
             continue;
         };
         // From now on its program leaves what ends it to us.
-        let life = theirs.take(sequence);
-        if !life.over {
+        if let Some(life) = theirs.inherit(sequence) {
             (there.1.fin, back.1.fin) = life.fin;
             pairs.push(Pair {
                 there,

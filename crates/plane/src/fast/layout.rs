@@ -135,6 +135,8 @@ pub(crate) const MADE_FIN_BACK: u32 = 2;
 pub(crate) const MADE_OVER: u32 = 4;
 /// The engine has taken it.
 pub(crate) const MADE_TAKEN: u32 = 8;
+/// What the engine made of it is written down.
+pub(crate) const MADE_KNOWN: u32 = 16;
 /// Places for made flows.
 pub(crate) const MADE_PLACES: u32 = 32_768;
 

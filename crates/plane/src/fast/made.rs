@@ -68,6 +68,15 @@ impl MadeFlows {
         self.stands(sequence).then_some(made)
     }
 
+    /// Takes a flow that an engine which is no more left unknown, be it that it had taken it and came no further. `None` where
+    /// it has ended, or is known.
+    pub(super) fn inherit(&self, sequence: u32) -> Option<Life> {
+        let word = self.made.nth_word(place(sequence), STATE)?;
+        let was = word.fetch_or(layout::MADE_TAKEN, Ordering::AcqRel);
+        let unknown = was & (layout::MADE_OVER | layout::MADE_KNOWN) == 0;
+        unknown.then(|| life(was, self.word(sequence, SINCE), self.word(sequence, ENDED)))
+    }
+
     /// The number of the next flow to be made.
     pub(super) fn next(&self) -> u32 {
         let word = self.clock.nth_word(0, layout::NEXT_MADE);
@@ -111,6 +120,12 @@ impl Kernel for MadeFlows {
             word.fetch_or(layout::MADE_TAKEN, Ordering::AcqRel)
         });
         life(was, self.word(sequence, SINCE), self.word(sequence, ENDED))
+    }
+
+    fn known(&self, sequence: u32) {
+        if let Some(word) = self.made.nth_word(place(sequence), STATE) {
+            word.fetch_or(layout::MADE_KNOWN, Ordering::AcqRel);
+        }
     }
 
     fn give_back(&self, first: u32) {

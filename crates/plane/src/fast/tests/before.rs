@@ -23,7 +23,7 @@ struct Left {
 }
 
 /// Makes connections of somebody whom nobody may reach, and ends engine and program's owner at once.
-fn killed(prepare: impl Fn(&Fast)) -> Left {
+fn killed(prepare: impl Fn(&Twin)) -> Left {
     let mut twin = twin_with(rows::CLOSED);
     let [_, b, _] = hosts();
     let (mut living, mut over) = (Vec::new(), Vec::new());
@@ -49,7 +49,7 @@ fn killed(prepare: impl Fn(&Fast)) -> Left {
         living.push(half);
         over.push(reset);
     }
-    prepare(&twin.fast);
+    prepare(&twin);
     let links = (2..=5).filter_map(|port| twin.fast.link(port).unwrap()).collect();
     Left { links, living, over }
 }
@@ -69,7 +69,23 @@ fn the_next_engine_knows_what_a_program_made_whose_engine_was_killed() {
     if !machine(5) {
         return;
     }
-    let left = killed(|_| {});
+    are_known(&killed(|_| {}));
+}
+
+#[test]
+fn what_an_engine_was_taking_up_when_it_was_killed_is_known_to_the_next() {
+    if !machine(5) {
+        return;
+    }
+    are_known(&killed(|twin| {
+        let kernel = twin.kernel.kernel().unwrap();
+        (1..kernel.next()).for_each(|sequence| {
+            kernel.take(sequence);
+        });
+    }));
+}
+
+fn are_known(left: &Left) {
     assert_eq!(left.links.len(), 4);
     // By itself it would give other ports.
     let mut next = twin_of_seed(6, rows::CLOSED);
@@ -98,8 +114,10 @@ fn what_a_program_of_another_layout_made_is_judged_as_new() {
     if !machine(5) {
         return;
     }
-    let left = killed(|fast| {
-        fast.now.set_nth_word(0, layout::LAYOUT_OF, layout::LAYOUT ^ 1);
+    let left = killed(|twin| {
+        twin.fast
+            .now
+            .set_nth_word(0, layout::LAYOUT_OF, layout::LAYOUT ^ 1);
     });
     let mut next = twin_with(rows::CLOSED);
     for [_, back] in &left.living {

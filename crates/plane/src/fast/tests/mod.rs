@@ -93,6 +93,8 @@ impl Kernel for Nobody {
         Life::default()
     }
 
+    fn known(&self, _: u32) {}
+
     fn give_back(&self, _: u32) {}
 
     fn forget(&self, _: &[Key]) {}
