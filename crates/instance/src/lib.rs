@@ -40,6 +40,7 @@ mod run_dir;
 mod sandbox;
 pub mod shim;
 mod spec;
+mod stage;
 mod state_dir;
 mod sys;
 

@@ -11,7 +11,8 @@ use crate::console::Console;
 use crate::frame::{self, Connection};
 use crate::namespace::NetNamespace;
 use crate::protocol::{NumberedCall, ShimCall, ShimMessage, ShimOpening};
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::Sandbox;
+use crate::stage;
 use crate::state_dir::{InstanceDir, StateDir, Stored};
 use crate::{
     Error, InstanceReport, InstanceState, Result, UserDataStatus, error::Trying, exec_session, run_dir, sys,
@@ -64,10 +65,10 @@ pub fn main(args: &[OsString]) -> i32 {
 fn enter_stage(state: &Path, id: &str, cgroup: Option<&OsString>) -> Result<()> {
     use std::os::unix::process::CommandExt;
     let directory = StateDir::open(state)?.instance(id);
-    let staged = sandbox::stage(&directory);
+    let staged = stage::stage(&directory);
     let Err(error) = staged else {
         // Started again from the read-only copy, so that what later joins the sandbox was never started from a writable file.
-        return Err(std::process::Command::new(sandbox::STAGED_PROGRAM)
+        return Err(std::process::Command::new(stage::STAGED_PROGRAM)
             .args(["shim", "--staged"])
             .args(cgroup)
             .exec())
@@ -143,13 +144,13 @@ impl Shim {
         listener
             .set_nonblocking(true)
             .trying("set a socket non-blocking")?;
-        let state = InstanceDir::at(sandbox::STAGED_STATE);
+        let state = InstanceDir::at(stage::STAGED_STATE);
         let stored = state.spec()?;
         let report = state.status(&stored.spec);
         Ok(Self {
             console: Console::open(&state.join("console.log"))?,
             fabric: NetNamespace::current()?,
-            guest_listener: run_dir::listen(&Path::new(sandbox::STAGED_GUEST).join("guest.sock"), 0o666)?,
+            guest_listener: run_dir::listen(&Path::new(stage::STAGED_GUEST).join("guest.sock"), 0o666)?,
             stored,
             state,
             report,
@@ -430,7 +431,7 @@ impl Shim {
         if terminated {
             self.state.empty();
         }
-        let _ = std::fs::remove_file(Path::new(sandbox::STAGED_GUEST).join("guest.sock"));
+        let _ = std::fs::remove_file(Path::new(stage::STAGED_GUEST).join("guest.sock"));
         Ok(())
     }
 

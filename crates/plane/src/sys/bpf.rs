@@ -165,6 +165,19 @@ impl Drop for SharedArray {
     }
 }
 
+/// A call of `bpf(2)`; `attributes` is `union bpf_attr` as the command reads and writes it. What it returned.
+///
+/// # Safety
+/// Whatever the attributes point at must be as the command wants it, and live as long as the call.
+pub(super) unsafe fn bpf<A>(command: libc::c_int, attributes: &mut A) -> io::Result<libc::c_long> {
+    // SAFETY: the kernel reads and writes no more of the attributes than their size; for the rest the caller answers.
+    let done = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<A>()) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(done)
+}
+
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
@@ -193,7 +206,7 @@ pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> i
         padding: u32,
         expected_revision: u64,
     }
-    let attributes = Attributes {
+    let mut attributes = Attributes {
         program: program.as_raw_fd() as u32,
         ifindex,
         attach_type: side as u32,
@@ -202,17 +215,9 @@ pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> i
         padding: 0,
         expected_revision: 0,
     };
-    // SAFETY: the kernel reads the attributes' size from them; the descriptor it returns is owned by nobody else.
+    // SAFETY: they point at nothing; the descriptor that comes back is owned by nobody else.
     unsafe {
-        let fd = libc::syscall(
-            libc::SYS_bpf,
-            BPF_LINK_CREATE,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        );
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let fd = bpf(BPF_LINK_CREATE, &mut attributes)?;
         Ok(OwnedFd::from_raw_fd(fd as i32))
     }
 }
@@ -243,17 +248,7 @@ pub(crate) fn programs_at(ifindex: u32) -> io::Result<Vec<u32>> {
         more: [0; 4],
     };
     // SAFETY: the kernel writes at most `count` ids to `programs`, and their number to `count`.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_QUERY,
-            &raw mut attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    unsafe { bpf(BPF_PROG_QUERY, &mut attributes)? };
     let count = (attributes.count as usize).min(programs.len());
     Ok(programs[..count].to_vec())
 }
@@ -284,15 +279,7 @@ pub(crate) fn delete_batch<K: aya::Pod>(map: BorrowedFd<'_>, mut keys: &[K]) {
             flags: 0,
         };
         // SAFETY: the kernel reads `count` keys of the map's key size, which `K` has, and writes `count`.
-        let done = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_MAP_DELETE_BATCH,
-                &raw mut attributes,
-                size_of::<Attributes>(),
-            )
-        };
-        if done == 0 {
+        if unsafe { bpf(BPF_MAP_DELETE_BATCH, &mut attributes) }.is_ok() {
             return;
         }
         // It stopped at one that is not there, after `count` others.

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::bpf::bpf;
+
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 
 /// `struct __sk_buff`, as far as it can be given.
@@ -72,18 +74,7 @@ pub(crate) fn run(
         batch: 0,
         padding: 0,
     };
-    // SAFETY: the kernel reads and writes within the buffers, whose sizes it is told, while they live; and it writes into
-    // the attributes.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_TEST_RUN,
-            &raw mut attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: the kernel reads and writes within the buffers, whose sizes it is told, while they live.
+    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attributes)? };
     Ok((attributes.verdict as i32, attributes.size_out as usize))
 }
