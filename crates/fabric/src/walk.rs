@@ -121,7 +121,7 @@ pub fn leave<V: FlowView + ?Sized, R: Recorder + ?Sized>(
     let mut journey = Journey::new(fabric, flows, packet, now, recorder);
     match journey.leave() {
         Ok(leg) => journey.onward(&leg),
-        Err(halt) => Stretch::Done(journey.finish(Err(halt))),
+        Err(halt) => Stretch::Done(journey.finish(Err(halt), None)),
     }
 }
 
@@ -139,9 +139,9 @@ pub fn arrive<V: FlowView + ?Sized, R: Recorder + ?Sized>(
         Ok(Arrival::Onward(leg)) => journey.onward(&leg),
         Ok(Arrival::Out(out)) => {
             let action = journey.forward(&out);
-            Stretch::Done(journey.finish(Ok(action)))
+            Stretch::Done(journey.finish(Ok(action), None))
         }
-        Err(halt) => Stretch::Done(journey.finish(Err(halt))),
+        Err(halt) => Stretch::Done(journey.finish(Err(halt), None)),
     }
 }
 
@@ -207,18 +207,16 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         }
     }
 
-    fn end(mut self, end: Result<End, Halt>) -> Outcome {
-        match end {
-            Ok(End::Out(action)) => self.finish(Ok(action)),
-            Err(halt) => self.finish(Err(halt)),
-            Ok(End::Border(action, leg)) => {
-                let outcome = self.finish(Ok(action));
-                Outcome {
-                    onward: Some(Box::new(self.wire(&leg))),
-                    ..outcome
-                }
-            }
-        }
+    #[inline]
+    fn end(&mut self, end: Result<End, Halt>) -> Outcome {
+        let (end, border) = match end {
+            Ok(End::Out(action)) => (Ok(action), None),
+            Ok(End::Border(action, leg)) => (Ok(action), Some(leg)),
+            Err(halt) => (Err(halt), None),
+        };
+        // With one host there is no border, and then nothing of this.
+        let onward = border.map(|leg| Box::new(self.wire(&leg)));
+        self.finish(end, onward)
     }
 
     fn leave(&mut self) -> Result<Leg, Halt> {
@@ -391,7 +389,9 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         }
     }
 
-    fn finish(&self, end: Result<Action, Halt>) -> Outcome {
+    // What an answer is made of is copied once, into it.
+    #[inline(always)]
+    fn finish(&self, end: Result<Action, Halt>, onward: Option<Box<Wire>>) -> Outcome {
         let alone = self.original.fragment.is_some() || self.original.is_icmp_error();
         let verdict = match (end, self.ended) {
             (Ok(action), _) => Verdict::Forward(action),
@@ -409,7 +409,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             effects: self.effects,
             dependencies: self.dependencies,
             hold: if alone { 0 } else { self.hold },
-            onward: None,
+            onward,
         }
     }
 
