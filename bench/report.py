@@ -3,7 +3,7 @@
 import sys
 
 from measures import figure as figure_of
-from wanted import beside
+from wanted import beside, between_hosts
 
 
 class Colour:
@@ -32,7 +32,7 @@ def tables(results, stream=sys.stdout):
         unit = f", {figure.unit}" if figure.unit else ""
         better = "more is better" if figure.more else "less is better"
         print(f"\n{colour('1', figure.about + unit)}  ({better})", file=stream)
-        head = f"  {'path':<{wide}}{'median':>12}{'least':>12}{'most':>12}{'of veth':>9}{'of router':>11}"
+        head = f"  {'path':<{wide}}{'median':>12}{'least':>12}{'most':>12}{'of veth':>9}{'of router':>11}{'of vxlan':>10}"
         print(colour("2", head), file=stream)
         for path in results.paths:
             found = results.summary(path, measure.name, figure.key)
@@ -42,7 +42,8 @@ def tables(results, stream=sys.stdout):
             cells = "".join(f"{number(value, figure.decimals):>12}" for value in found)
             of_veth = ratio(results.ratio(path, "veth", measure.name, figure.key))
             of_router = ratio(results.ratio(path, "router", measure.name, figure.key))
-            print(f"  {path:<{wide}}{cells}{of_veth:>9}{of_router:>11}", file=stream)
+            of_vxlan = ratio(results.ratio(path, "vxlan", measure.name, figure.key)) if between_hosts(path) else ""
+            print(f"  {path:<{wide}}{cells}{of_veth:>9}{of_router:>11}{of_vxlan:>10}".rstrip(), file=stream)
 
 
 def wanted(results, stream=sys.stdout):

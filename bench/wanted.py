@@ -45,11 +45,23 @@ USERSPACE = [
     Want("tcp-1", "tcp-1", "veth", 0.85 if ROOT else 0.3),
     *([Want("connections-rst", "per_second", "veth", 0.45)] if ROOT else []),
 ]
+# Instance to instance on two hosts, against the hosts' own VXLAN devices.
+TUNNEL = [
+    Want("tcp-1", "tcp-1", "vxlan", 0.9),
+    Want("ping-pong", "p50_us", "vxlan", 1.2),
+    Want("udp", "per_second", "vxlan", 0.85),
+    Want("connections-rst", "per_second", "vxlan", 0.5),
+]
 # At a rate that it can carry, a plane loses nothing. At four fifths of all that it carries on this machine, whose ends
 # share its processors, a pause of a few milliseconds may cost some: that is told beside the router's, and no more.
 LOSSLESS = [Want("udp-paced", "lost_part", None, 0.0), Want("udp-below", "lost_half", None, 0.0)]
 # Translation, rules, routes and flows may cost as much.
 SHARE = 0.05
+
+
+def between_hosts(path):
+    """Whether a path leads from one host to another."""
+    return path in ("underlay", "vxlan", "vxlan-bridge", "tunnel")
 
 
 def beside(path, peer):
@@ -60,6 +72,9 @@ def beside(path, peer):
 def wants(path):
     """What is wanted of a path, by its name."""
     plane, _, way = path.partition("-")
+    if path == "tunnel":
+        yield from LOSSLESS
+        yield from TUNNEL
     if plane not in ("ebpf", "userspace"):
         return
     table = EBPF if plane == "ebpf" else USERSPACE

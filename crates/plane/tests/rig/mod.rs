@@ -188,17 +188,22 @@ pub const OUTSIDE_STATION: Mac = Mac([0x02, 0xff, 0, 0, 0, 2]);
 impl Rig {
     /// A fabric with the VPC of [`rows::base`].
     pub fn new(capacity: Capacity) -> Rig {
-        Rig::with_config(PlaneConfig {
+        Rig::with_config(Rig::config(capacity))
+    }
+
+    /// How a plane of a test is started.
+    pub fn config(capacity: Capacity) -> PlaneConfig {
+        PlaneConfig {
             capacity,
             ipv4_frames: 40,
             ipv6_frames: 60,
             small_frames: 512,
             fast: None,
-        })
+        }
     }
 
     pub fn with_config(mut config: PlaneConfig) -> Rig {
-        config.fast = FAST.get().then_some(FastCapacity::SMALL);
+        config.fast = FAST.get().then_some(config.fast.unwrap_or(FastCapacity::SMALL));
         let fabric = Namespace::new();
         fabric.sysctl("ipv6/conf/all/disable_ipv6", "1");
         fabric.sysctl("ipv6/conf/default/disable_ipv6", "1");

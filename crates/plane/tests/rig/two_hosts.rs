@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_fabric::Site;
 use atoll_model::{Delta, VpcId};
-use atoll_plane::{Capacity, Plane, Tunnel, Vni};
+use atoll_plane::{Capacity, Plane, PlaneConfig, Tunnel, Vni};
 
 use super::{Guest, Namespace, Rig, rows};
 
@@ -22,6 +22,11 @@ pub struct TwoHosts {
 impl TwoHosts {
     /// Whose underlay takes so long packets, with IPv6 addresses or not. The gateways are at the first one.
     pub fn new(mtu: u32, v6: bool) -> TwoHosts {
+        TwoHosts::with_config(Rig::config(Capacity::SMALL), mtu, v6)
+    }
+
+    /// The same with planes that keep more.
+    pub fn with_config(config: PlaneConfig, mtu: u32, v6: bool) -> TwoHosts {
         let underlays = [Namespace::new(), Namespace::new()];
         underlays[0].ip(&format!(
             "link add eth0 mtu {mtu} type veth peer name eth0 mtu {mtu} netns {}",
@@ -40,7 +45,7 @@ impl TwoHosts {
         underlays
             .iter()
             .for_each(|underlay| underlay.wait_for_carrier("eth0"));
-        let rigs = [0, 1].map(|_| Rig::new(Capacity::SMALL));
+        let rigs = [0, 1].map(|_| Rig::with_config(config));
         let tunnels = [0, 1].map(|n| {
             underlays[n].ip(&format!("link set vxlan netns {}", rigs[n].fabric.path()));
             rigs[n].fabric.ip("link set vxlan mtu 9200");
