@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use atoll_fabric::{Fabric, L4, Limits, Packet, Port, Stage};
 use atoll_model::Delta;
 use atoll_net::PortRange;
-use atoll_plane::{Attachment, Capacity, Engine, Outbox, Received};
+use atoll_plane::{Attachment, Capacity, Engine, Outbox};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 #[path = "../../fabric/benches/region/mod.rs"]
@@ -93,14 +93,7 @@ impl World {
     fn send_by(&mut self, ifindex: u32, packet: &Packet, flags: u8) -> u32 {
         let mut frame = [0; LENGTH];
         write(&mut frame, packet, flags);
-        self.out.clear();
-        let received = Received {
-            ifindex,
-            tagged: false,
-            truncated: false,
-            data: &mut frame,
-        };
-        self.engine.process(NOW, &mut [received], &mut self.out);
+        segment::give(&mut self.engine, &mut self.out, NOW, ifindex, &mut frame);
         let [atoll_plane::Emission::Received { ifindex, .. }] = self.out[..] else {
             panic!("{:?}", self.engine.counters());
         };

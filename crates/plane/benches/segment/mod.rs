@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use atoll_model::Timestamp;
 use atoll_net::Mac;
+use atoll_plane::{Engine, Outbox, Received};
 
 /// A vnet header, and a TCP segment over IPv4 without data.
 pub const LENGTH: usize = 10 + 14 + 20 + 20;
@@ -32,4 +34,16 @@ pub fn write(
     frame[46..48].copy_from_slice(&ports.1.to_be_bytes());
     frame[56] = 0x50;
     frame[57] = flags;
+}
+
+/// Gives a frame to an engine, as it comes in at an interface.
+pub fn give(engine: &mut Engine, out: &mut Outbox, now: Timestamp, ifindex: u32, frame: &mut [u8; LENGTH]) {
+    out.clear();
+    let received = Received {
+        ifindex,
+        tagged: false,
+        truncated: false,
+        data: frame,
+    };
+    engine.process(now, &mut [received], out);
 }

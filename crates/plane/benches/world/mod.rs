@@ -13,7 +13,7 @@ use std::path::Path;
 use atoll_fabric::{Fabric, Limits};
 use atoll_model::Timestamp;
 use atoll_net::Mac;
-use atoll_plane::{Attachment, Capacity, Engine, Outbox, Received};
+use atoll_plane::{Attachment, Capacity, Engine, Outbox};
 
 #[path = "../../tests/rig/rows.rs"]
 #[allow(dead_code)]
@@ -116,14 +116,7 @@ impl World {
     pub fn send(&mut self, connection: u64, back: bool, flags: u8) {
         let mut frame = [0; LENGTH];
         let ifindex = self.frame(&mut frame, connection, back, flags);
-        self.out.clear();
-        let received = Received {
-            ifindex,
-            tagged: false,
-            truncated: false,
-            data: &mut frame,
-        };
-        self.engine.process(NOW, &mut [received], &mut self.out);
+        segment::give(&mut self.engine, &mut self.out, NOW, ifindex, &mut frame);
         assert_eq!(self.out.len(), 1, "{:?}", self.engine.counters());
     }
 
