@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, exit};
 
 /// The types by their names in C and in Rust.
-const TYPES: [(&str, &str); 14] = [
+const TYPES: [(&str, &str); 16] = [
     ("key4", "Key4"),
     ("key6", "Key6"),
     ("flow", "Flow"),
@@ -21,6 +21,8 @@ const TYPES: [(&str, &str); 14] = [
     ("verdict", "Verdict"),
     ("tunnel", "Tunnel"),
     ("label", "Label"),
+    ("sealed", "Sealed"),
+    ("own", "Own"),
 ];
 
 fn main() {

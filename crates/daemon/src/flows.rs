@@ -144,13 +144,24 @@ fn told(regions: &[Arc<Region>], flow: &LiveFlow, paths: bool, now: Timestamp) -
             .tracked
             .map(|state| state_name(flow.protocol, state).to_owned()),
         path: match paths {
-            true => way::stations(regions, forward.ingress, forward.came.src, &flow.hops),
+            true => path(regions, flow),
             false => Vec::new(),
         },
         stage: flow.stage.map(|stage| stage.as_str().to_owned()),
         forward: direction(regions, forward, now),
         back: flow.back.as_ref().map(|back| direction(regions, back, now)),
     }
+}
+
+/// What a flow's next packet passes, as far as this host knows it.
+fn path(regions: &[Arc<Region>], flow: &LiveFlow) -> Vec<way::Station> {
+    let forward = &flow.forward;
+    let mut stations = way::stations(regions, forward.ingress, forward.came.src, &flow.hops);
+    if let Some(host) = forward.from {
+        stations.insert(1, way::Station::host(host));
+    }
+    stations.extend(forward.to.map(way::Station::host));
+    stations
 }
 
 /// The state of a tracked connection, in a word.

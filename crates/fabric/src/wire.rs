@@ -194,6 +194,12 @@ impl Fabric {
         self.with_mac(vpc, mac).map(|interface| interface.id)
     }
 
+    /// Whether an interface may send packets from an address (semantics 65).
+    pub fn may_send_as(&self, eni: EniId, src: std::net::IpAddr) -> bool {
+        let interface = self.interfaces.get(eni);
+        interface.is_some_and(|it| it.is_nat || !it.checks || it.has(src))
+    }
+
     /// What is on the same host as a destination; `None` if it is nowhere, or right where the packet is.
     pub fn site(&self, to: Destination) -> Option<Site> {
         match to {
@@ -249,10 +255,10 @@ impl Fabric {
             });
         }
         let sender = self.with_mac(vpc, src_mac).ok_or(Unreadable::Unknown)?;
-        let own = sender.has(src);
         let across = receiver.is_some_and(|receiver| receiver.subnet != sender.subnet);
-        if (has(IDENTITY) || (sender.checks && !sender.is_nat)) && !own || has(ON_LINK) && across {
-            return Err(Unreadable::Spoofed); // semantics 65
+        let foreign = has(IDENTITY) && !sender.has(src) || !self.may_send_as(sender.id, src);
+        if foreign || has(ON_LINK) && across {
+            return Err(Unreadable::Spoofed);
         }
         Ok(Ends {
             sender: Some(sender.id),

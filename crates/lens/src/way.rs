@@ -13,9 +13,9 @@ use crate::{place, words};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Station {
     /// Its kind, in kebab case: `network-interface`, `nat-gateway`, `internet-gateway`,
-    /// `egress-only-internet-gateway` or `internet`.
+    /// `egress-only-internet-gateway`, `internet`, or `host` for another host, which says the rest.
     pub kind: String,
-    /// Its id; of the internet, the address there.
+    /// Its id; of the internet, the address there; of a host its address for the others.
     pub at: String,
     /// Its `Name` tag or logical id; of an interface without one, its instance's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -23,10 +23,19 @@ pub struct Station {
 }
 
 impl Station {
+    /// Another host.
+    pub fn host(address: IpAddr) -> Station {
+        Station {
+            kind: "host".into(),
+            at: address.to_string(),
+            name: Some(format!("host {address}")),
+        }
+    }
+
     /// In a word: what people call it, or what it is.
     pub fn word(&self) -> &str {
         match (&*self.kind, &self.name) {
-            ("network-interface", Some(name)) => name,
+            ("network-interface" | "host", Some(name)) => name,
             ("nat-gateway", _) => "nat",
             ("internet-gateway", _) => "igw",
             ("egress-only-internet-gateway", _) => "eigw",

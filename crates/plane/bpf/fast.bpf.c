@@ -22,12 +22,13 @@ static __always_inline int attended(struct seen *seen)
 /* A packet of a flow that is known: the engine takes it. */
 static __always_inline int to_engine_known(struct seen *seen, __u32 why)
 {
+	seen->of_known = 1;
 	seen->counts->of[why]++;
 	return TO_ENGINE;
 }
 
 /* Any other: the engine takes so many of a port where it has more to do than it can. */
-static __always_inline int to_engine(struct seen *seen, __u32 why)
+static __always_inline int may_come(struct seen *seen)
 {
 	__u32 may_come = *(volatile __u32 *)&seen->port->may_come;
 
@@ -36,9 +37,17 @@ static __always_inline int to_engine(struct seen *seen, __u32 why)
 	} else if (may_come == 1 && attended(seen)) {
 		__sync_fetch_and_add(&seen->port->refused, 1);
 		seen->counts->of[COUNT_REFUSED]++;
-		return DROP;
+		return 0;
 	}
-	return to_engine_known(seen, why);
+	return 1;
+}
+
+static __always_inline int to_engine(struct seen *seen, __u32 why)
+{
+	if (!may_come(seen))
+		return DROP;
+	seen->counts->of[why]++;
+	return TO_ENGINE;
 }
 
 /* Copies a path if it is the one that is meant and its answers are of this generation. */
@@ -500,49 +509,84 @@ int port_ingress(struct __sk_buff *skb)
 	return carry(skb, ethernet, data, end, seen.port->slot_and_one - 1, &seen, 0);
 }
 
-/* Whether the other host of a label was named. */
-static __always_inline int is_host(const struct label *label)
+/* Whether frames at the VXLAN device can be of another host at all. */
+static __always_inline int is_plain(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ethhdr *ethernet = data;
+
+	return (void *)(ethernet + 1) <= end && !skb->vlan_present &&
+	       (ethernet->h_proto == bpf_htons(ETH_P_IP) || ethernet->h_proto == bpf_htons(ETH_P_IPV6));
+}
+
+/* At tcx ingress of the VXLAN device, before all others: forwards what is known. What is not known here may be known to the
+ * program of an engine before, which stands behind this one. */
+SEC("classifier")
+int wire_ingress(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, zero = 0, *slot_and_one;
+	struct label label = {};
+	struct seen seen = {};
+	void *data, *end;
+	int verdict;
+
+	skb->cb[0] = 0;
+	/* Where there is no share: this one refuses nothing. */
+	seen.port = bpf_map_lookup_elem(&ports, &ifindex);
+	seen.counts = bpf_map_lookup_elem(&counts, &zero);
+	seen.time = bpf_map_lookup_elem(&now, &zero);
+	if (!seen.port || !seen.counts || !seen.time || !is_plain(skb) || !read_label(skb, &label))
+		return TO_ENGINE;
+	slot_and_one = bpf_map_lookup_elem(&wires, &label);
+	if (!slot_and_one)
+		return TO_ENGINE;
+	seen.clock = *(volatile __u32 *)&seen.time->now;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + ETH_HLEN > end)
+		return TO_ENGINE;
+	verdict = carry(skb, data, data, end, *slot_and_one - 1, &seen, 1);
+	skb->cb[0] = seen.of_known;
+	return verdict;
+}
+
+/* The place among the ports of the share of a label's host; none if no such host was named. */
+static __always_inline __u32 *share_of(const struct label *label)
 {
 	struct label host = {.network = ANY_NETWORK, .v6 = label->v6};
 
 	words4(host.host, label->host);
-	return bpf_map_lookup_elem(&wires, &host) != 0;
+	return bpf_map_lookup_elem(&wires, &host);
 }
 
-/* At tcx ingress of the VXLAN device. No other program is asked about what came from other hosts: an earlier one would read
- * the label for a header. */
+/* There too, behind all those: what none of them knows is the engine's, with its label. Nobody is asked after this one, who
+ * would read the label for a header. */
 SEC("classifier")
-int wire_ingress(struct __sk_buff *skb)
+int wire_label(struct __sk_buff *skb)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 ifindex = skb->ifindex, zero = 0, *slot_and_one;
-	struct ethhdr *ethernet = data;
-	struct label label = {};
+	struct sealed sealed = {};
 	struct seen seen = {};
-	int verdict;
+	struct own *us;
+	__u32 zero = 0, place, *share;
 
-	seen.port = bpf_map_lookup_elem(&ports, &ifindex);
+	us = bpf_map_lookup_elem(&own, &zero);
 	seen.counts = bpf_map_lookup_elem(&counts, &zero);
 	seen.time = bpf_map_lookup_elem(&now, &zero);
-	if (!seen.port || !seen.counts || !seen.time)
+	if (!us || !seen.counts || !seen.time)
 		return DROP;
-	if ((void *)(ethernet + 1) > end || skb->vlan_present ||
-	    (ethernet->h_proto != bpf_htons(ETH_P_IP) && ethernet->h_proto != bpf_htons(ETH_P_IPV6)) ||
-	    !read_label(skb, &label))
+	if (!is_plain(skb) || !read_label(skb, &sealed.label))
 		goto none;
-	seen.clock = *(volatile __u32 *)&seen.time->now;
-	slot_and_one = bpf_map_lookup_elem(&wires, &label);
-	if (slot_and_one) {
-		verdict = carry(skb, ethernet, data, end, *slot_and_one - 1, &seen, 1);
-	} else {
-		if (!is_host(&label))
-			goto none;
-		verdict = to_engine(&seen, COUNT_NO_FLOW);
-	}
-	if (verdict != TO_ENGINE)
-		return verdict;
-	if (bpf_skb_adjust_room(skb, sizeof(label), BPF_ADJ_ROOM_MAC, LABEL_FLAGS) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN, &label, sizeof(label), 0))
+	share = share_of(&sealed.label);
+	if (!share)
+		goto none;
+	place = *share;
+	seen.port = bpf_map_lookup_elem(&ports, &place);
+	if (!seen.port || (!skb->cb[0] && !may_come(&seen)))
+		return DROP;
+	sealed.seal[0] = us->seal[0];
+	sealed.seal[1] = us->seal[1];
+	if (bpf_skb_adjust_room(skb, sizeof(sealed), BPF_ADJ_ROOM_MAC, LABEL_FLAGS) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &sealed, sizeof(sealed), 0))
 		goto none;
 	return PASS;
 none:
@@ -551,25 +595,29 @@ none:
 }
 
 /* At tcx egress of the VXLAN device: what the engine sends says by a label where it goes. What the kernel itself says there
- * (it looks for neighbours and routers at every device) has none: its own header is read for one, and names no host. */
+ * (it looks for neighbours and routers at every device) has none, and stays here. */
 SEC("classifier")
 int wire_egress(struct __sk_buff *skb)
 {
-	__u32 zero = 0;
 	struct around *around;
-	struct tunnel *from;
-	struct label label;
+	struct sealed sealed;
+	struct own *us;
+	__u32 zero = 0;
 
 	/* What was received before has come by the program at its port, which has said it. */
 	if (skb->ingress_ifindex)
 		return PASS;
-	from = bpf_map_lookup_elem(&own, &zero);
+	us = bpf_map_lookup_elem(&own, &zero);
 	around = bpf_map_lookup_elem(&scratch, &zero);
-	if (!from || !around || bpf_skb_load_bytes(skb, ETH_HLEN, &label, sizeof(label)) || !is_host(&label) ||
-	    bpf_skb_adjust_room(skb, -(__s32)sizeof(label), BPF_ADJ_ROOM_MAC, LABEL_FLAGS))
+	if (!us || !around || bpf_skb_load_bytes(skb, ETH_HLEN, &sealed, sizeof(sealed)) || sealed.seal[0] != us->seal[0] ||
+	    sealed.seal[1] != us->seal[1] || !share_of(&sealed.label) ||
+	    bpf_skb_adjust_room(skb, -(__s32)sizeof(sealed), BPF_ADJ_ROOM_MAC, LABEL_FLAGS))
 		return DROP;
-	surround(around, label.host, from->own, label.network, label.tag, label.v6);
-	return put_around(skb, around, label.v6) ? PASS : DROP;
+	surround(around, sealed.label.host, us->address, sealed.label.network, sealed.label.tag, sealed.label.v6);
+	/* Where this host's address is of another family, the kernel chooses one. */
+	if (us->v6 != sealed.label.v6)
+		__builtin_memset(around->key.local_ipv6, 0, sizeof(around->key.local_ipv6));
+	return put_around(skb, around, sealed.label.v6) ? PASS : DROP;
 }
 
 /* Run by the engine alone, over a frame that says behind its Ethernet header how many. */

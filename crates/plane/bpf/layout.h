@@ -143,7 +143,7 @@ struct port {
 	__u32 slot_and_one; /* 0: none */
 	__u32 may_make;     /* flows that may still be made from its packets: the engine gives anew */
 	__u32 may_come;     /* one more than its packets that the engine still takes; 0: as many as there are */
-	__u32 refused;      /* packets that it did not take: the program alone counts */
+	__u32 refused;      /* packets that it did not take: the programs alone count */
 	__u32 sums;         /* of a TAP: 1 where whoever reads it takes packets with unfinished checksums */
 	__u32 reserved;
 };
@@ -217,7 +217,7 @@ struct tunnel {
 	__u16 v6; /* whether the hosts' addresses are IPv6 */
 };
 
-/* What is around a frame, behind its MAC header where the engine reads or writes it. */
+/* What is around a frame. */
 struct label {
 	__be32 host[4]; /* the other one */
 	__u32 network;
@@ -225,7 +225,21 @@ struct label {
 	__u16 v6;
 };
 
-/* In `wires`: whose frames are looked at at all. No network has this number. */
+/* The same, behind its MAC header where the engine reads or writes it. */
+struct sealed {
+	struct label label;
+	__u32 seal[2]; /* that of `own`, which no other host knows: whoever has it is one of the two */
+};
+
+/* This host, for the others. */
+struct own {
+	__be32 address[4]; /* IPv4 in the first word */
+	__u32 v6;
+	__u32 seal[2]; /* the engine has another one each time it starts */
+};
+
+/* In `wires`: whose frames are looked at at all, with the place among the ports of the host's share. No network has this
+ * number. */
 #define ANY_NETWORK 0xffffffff
 
 /* What happened to packets, counted on each processor: places in `counts`. Everything behind MADE was the engine's. */

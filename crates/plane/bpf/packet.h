@@ -36,6 +36,7 @@ struct seen {
 	__u8 ack;
 	__u8 fin;
 	__u8 rst;
+	__u8 of_known; /* where the engine gets it: its flow was known */
 	__be16 src_port; /* or ICMP's identifier */
 	__be16 dst_port;
 	__be32 src[4];

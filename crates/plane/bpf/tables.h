@@ -43,7 +43,7 @@ struct {
 	__type(value, __u32);
 } cells SEC(".maps");
 
-/* By interface index. */
+/* By interface index; behind all of those, the shares of other hosts. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -108,7 +108,7 @@ struct {
 	__type(value, struct tunnel);
 } tunnels SEC(".maps");
 
-/* The slot and one of what comes with this around it; hosts with ANY_NETWORK. */
+/* The slot and one of what comes with this around it. With ANY_NETWORK, a host's place among the ports. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -117,13 +117,13 @@ struct {
 	__type(value, __u32);
 } wires SEC(".maps");
 
-/* This host's address for the others, for what the engine sends. */
+/* For what the engine sends, and for what it gets. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct tunnel);
+	__type(value, struct own);
 } own SEC(".maps");
 
 struct {

@@ -2,7 +2,8 @@
 //!
 //! A frame between hosts carries a [`Tag`] in the 16 bits of the group policy extension, and MAC addresses that name who let
 //! it go and where it goes; `fabric`'s `wire.rs` says what they mean. Only the kernel's programs can read and write what
-//! stands around the frame. So on its way between them and the engine a [`Label`] stands behind its MAC header.
+//! stands around the frame. So on its way between them and the engine a [`Label`] stands behind its MAC header, under a
+//! [`Seal`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,8 +18,7 @@ use crate::vnet;
 /// A VXLAN device in external mode with the group policy extension, in the fabric's network namespace:
 /// `ip link add NAME type vxlan external gbp nolearning`. Its own MTU must be at least 9,100.
 ///
-/// It is to be up only while the programs stand there: after [`crate::Plane::set_tunnel`], and until the plane ends unless its
-/// links are kept. What came in before has no label, and what its sender wrote would be read for one.
+/// What comes while the programs do not stand there has no label: it is dropped and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// Its index.
@@ -59,8 +59,10 @@ pub(crate) struct Label {
 }
 
 impl Label {
-    /// Bytes between a frame's MAC header and its IP header (`struct label`).
-    pub(crate) const LENGTH: usize = 24;
+    /// Bytes between a frame's MAC header and its IP header (`struct sealed`).
+    pub(crate) const LENGTH: usize = Label::BARE + 8;
+    /// The same without the seal (`struct label`).
+    const BARE: usize = 24;
 
     /// The host's address in four words of network order, as the programs have it.
     pub(crate) fn words(host: IpAddr) -> [u32; 4] {
@@ -70,18 +72,23 @@ impl Label {
         }
     }
 
-    fn bytes(&self) -> [u8; Label::LENGTH] {
+    fn bytes(&self, seal: Seal) -> [u8; Label::LENGTH] {
         let mut bytes = [0; Label::LENGTH];
         for (place, word) in bytes.chunks_exact_mut(4).zip(Label::words(self.host)) {
             place.copy_from_slice(&word.to_ne_bytes());
         }
         bytes[16..20].copy_from_slice(&self.network.0.to_ne_bytes());
         bytes[20..22].copy_from_slice(&self.tag.to_ne_bytes());
-        bytes[22..].copy_from_slice(&u16::from(self.host.is_ipv6()).to_ne_bytes());
+        bytes[22..Label::BARE].copy_from_slice(&u16::from(self.host.is_ipv6()).to_ne_bytes());
+        bytes[Label::BARE..].copy_from_slice(&seal.0.to_ne_bytes());
         bytes
     }
 
-    fn of_bytes(bytes: &[u8; Label::LENGTH]) -> Option<Label> {
+    fn of_bytes(bytes: &[u8; Label::LENGTH], seal: Seal) -> Option<Label> {
+        let (bytes, theirs) = bytes.split_first_chunk::<{ Label::BARE }>()?;
+        if *theirs != seal.0.to_ne_bytes() {
+            return None;
+        }
         let [a, b, c, d, rest @ ..] = bytes;
         let host = match rest[18..] {
             [0, 0] => IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d)),
@@ -95,22 +102,45 @@ impl Label {
         })
     }
 
-    /// Takes the label out of a frame behind its vnet header, both of which then begin [`Label::LENGTH`] bytes later.
-    pub(crate) fn take(data: &mut [u8]) -> Option<Label> {
+    /// Takes the label out of a frame behind its vnet header, both of which then begin [`Label::LENGTH`] bytes later. `None` if
+    /// it has none under this seal.
+    pub(crate) fn take(data: &mut [u8], seal: Seal) -> Option<Label> {
         const HEAD: usize = vnet::LENGTH + 14;
         let bytes = data.get(HEAD..)?.first_chunk::<{ Label::LENGTH }>()?;
-        let label = Label::of_bytes(bytes)?;
+        let label = Label::of_bytes(bytes, seal)?;
         data.copy_within(..HEAD, Label::LENGTH);
         vnet::shift(data.get_mut(Label::LENGTH..)?, -(Label::LENGTH as i16));
         Some(label)
     }
 
     /// The frame with the label in it, behind its vnet header.
-    pub(crate) fn put(&self, header: &[u8; vnet::LENGTH], frame: &[u8]) -> Vec<u8> {
+    pub(crate) fn put(&self, seal: Seal, header: &[u8; vnet::LENGTH], frame: &[u8]) -> Vec<u8> {
         let (macs, packet) = frame.split_at(frame.len().min(14));
-        let mut data = [&header[..], macs, &self.bytes(), packet].concat();
+        let mut data = [&header[..], macs, &self.bytes(seal), packet].concat();
         vnet::shift(&mut data, Label::LENGTH as i16);
         data
+    }
+}
+
+/// By which the programs and the engine know that a label is one of theirs: whoever sends frames knows it not. Each engine has
+/// its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seal(pub u64);
+
+impl Seal {
+    /// Of an engine's seed, which it does not give away.
+    pub(crate) fn of(seed: u64) -> Seal {
+        // The finisher of SplitMix64.
+        let mut bits = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Seal(bits ^ bits >> 31)
+    }
+
+    /// As the programs have it.
+    pub(crate) fn words(self) -> [u32; 2] {
+        let [a, b, c, d, e, f, g, h] = self.0.to_ne_bytes();
+        [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
     }
 }
 
@@ -126,6 +156,7 @@ pub(crate) enum WireChange {
 /// The other hosts.
 #[derive(Debug, Default)]
 pub(crate) struct Elsewhere {
+    seal: Seal,
     tunnel: Option<Tunnel>,
     hosts: HashSet<IpAddr>,
     interfaces: HashMap<EniId, IpAddr>,
@@ -147,6 +178,18 @@ const TAGS: usize = 32;
 const MOST: usize = PortSlot::WIRES;
 
 impl Elsewhere {
+    pub(crate) fn new(seal: Seal) -> Elsewhere {
+        Elsewhere {
+            seal,
+            ..Elsewhere::default()
+        }
+    }
+
+    /// That of this engine's labels.
+    pub(crate) fn seal(&self) -> Seal {
+        self.seal
+    }
+
     /// Whether anything is elsewhere at all.
     #[inline]
     pub(crate) fn any(&self) -> bool {
@@ -161,8 +204,8 @@ impl Elsewhere {
         self.tunnel = tunnel;
     }
 
-    /// A host's frames are taken from now on, or not any more.
-    pub(crate) fn host(&mut self, host: IpAddr, is_one: bool) {
+    /// A host's frames are taken from now on, or not any more. The slots of its frames are nobody's then.
+    pub(crate) fn host(&mut self, host: IpAddr, is_one: bool) -> Vec<PortSlot> {
         let new = if is_one {
             self.hosts.insert(host)
         } else {
@@ -171,8 +214,9 @@ impl Elsewhere {
         if new {
             self.changed.push(WireChange::Host(host, is_one));
         }
-        if !is_one {
-            self.forget(|label| label.host == host);
+        match is_one {
+            true => Vec::new(),
+            false => self.forget(|label| label.host == host),
         }
     }
 
@@ -180,19 +224,21 @@ impl Elsewhere {
         self.hosts.contains(&host)
     }
 
-    /// A VPC has a network, or none any more.
-    pub(crate) fn network(&mut self, vpc: VpcId, network: Option<Vni>) {
+    /// A VPC has a network, or none any more. The slots of what came in its old one are nobody's then.
+    pub(crate) fn network(&mut self, vpc: VpcId, network: Option<Vni>) -> Vec<PortSlot> {
+        let mut gone = Vec::new();
         if let Some(old) = self.networks.remove(&vpc) {
             self.vpcs.remove(&old);
-            self.forget(|label| label.network == old);
+            gone.extend(self.forget(|label| label.network == old));
         }
         if let Some(network) = network {
             if let Some(other) = self.vpcs.insert(network, vpc) {
                 self.networks.remove(&other);
-                self.forget(|label| label.network == network);
+                gone.extend(self.forget(|label| label.network == network));
             }
             self.networks.insert(vpc, network);
         }
+        gone
     }
 
     pub(crate) fn vpc(&self, network: Vni) -> Option<VpcId> {
@@ -252,12 +298,18 @@ impl Elsewhere {
         self.slots.get(&(host, network)).cloned().unwrap_or_default()
     }
 
-    fn forget(&mut self, gone: impl Fn(&Label) -> bool) {
-        for place in 0..self.places.len() {
-            let Some((generation, here)) = self.places.get_mut(place) else {
-                return;
-            };
+    /// What came with that around it, while its slot is somebody's.
+    pub(crate) fn label_of(&self, slot: PortSlot) -> Option<Label> {
+        let (generation, here) = self.places.get(slot.wire_place()?)?;
+        let label = (*here)?;
+        (PortSlot::of_wire(slot.wire_place()?, *generation) == slot).then_some(label)
+    }
+
+    fn forget(&mut self, gone: impl Fn(&Label) -> bool) -> Vec<PortSlot> {
+        let mut slots = Vec::new();
+        for (place, (generation, here)) in self.places.iter_mut().enumerate() {
             if let Some(label) = here.take_if(|label| gone(label)) {
+                slots.push(PortSlot::of_wire(place, *generation));
                 *generation = PortSlot::next_generation(*generation);
                 self.free.push(place);
                 self.wires.remove(&label);
@@ -265,6 +317,7 @@ impl Elsewhere {
                 self.changed.push(WireChange::Wire(label, None));
             }
         }
+        slots
     }
 
     /// Moves out what the programs have to know.
@@ -300,6 +353,16 @@ pub(crate) struct Incoming {
     pub network: Vni,
 }
 
+impl Incoming {
+    pub(crate) fn label(&self) -> Label {
+        Label {
+            host: self.host,
+            network: self.network,
+            tag: self.tag.bits(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,13 +379,16 @@ mod tests {
             header[0] = 1;
             header[6..8].copy_from_slice(&34u16.to_ne_bytes());
             let frame: Vec<u8> = (0..60).collect();
-            let mut data = label.put(&header, &frame);
+            let (seal, other) = (Seal::of(1), Seal::of(2));
+            let mut data = label.put(seal, &header, &frame);
             assert_eq!(data.len(), vnet::LENGTH + Label::LENGTH + frame.len());
-            assert_eq!(data[6..8], 58u16.to_ne_bytes());
-            assert_eq!(Label::take(&mut data), Some(label));
+            assert_eq!(data[6..8], 66u16.to_ne_bytes());
+            assert_eq!(Label::take(&mut data.clone(), other), None);
+            assert_eq!(Label::take(&mut data, seal), Some(label));
             assert_eq!(data[Label::LENGTH..], [&header[..], &frame].concat());
         }
-        assert_eq!(Label::take(&mut [0; vnet::LENGTH + 14 + Label::LENGTH - 1]), None);
+        let mut short = [0; vnet::LENGTH + 14 + Label::LENGTH - 1];
+        assert_eq!(Label::take(&mut short, Seal::default()), None);
     }
 
     #[test]
@@ -335,8 +401,10 @@ mod tests {
         };
         let first = elsewhere.slot(&label).unwrap();
         assert_eq!(elsewhere.slot(&label), Some(first));
+        assert_eq!(elsewhere.label_of(first), Some(label));
         elsewhere.host(label.host, true);
-        elsewhere.host(label.host, false);
+        assert_eq!(elsewhere.host(label.host, false), [first]);
+        assert_eq!(elsewhere.label_of(first), None);
         assert_ne!(elsewhere.slot(&label), Some(first));
         for tag in 0..1000 {
             elsewhere.slot(&Label { tag, ..label });

@@ -9,12 +9,13 @@ use hashbrown::HashSet;
 
 use atoll_fabric::flows::State;
 use atoll_fabric::packet::{protocol, tcp};
-use atoll_fabric::{Hop, L4, Packet, Port, Stage, walk};
+use atoll_fabric::{Hop, L4, Packet, Port, Stage};
 use atoll_model::Timestamp;
 use atoll_net::Mac;
 use atoll_net::packet::Rewrite;
 
 use crate::cache::{Found, Key};
+use crate::elsewhere::Incoming;
 use crate::engine::Engine;
 use crate::fast::Fast;
 use crate::port::PortSlot;
@@ -57,9 +58,10 @@ pub struct LiveFlow {
     pub back: Option<Way>,
     /// What is tracked of it by the interface that it comes in at, or else by the one that it reaches.
     pub tracked: Option<State>,
-    /// The components that its next packet would meet, if that was asked for.
+    /// The components that its next packet would meet on this host, if that was asked for.
     pub hops: Vec<Hop>,
-    /// How that packet would end, if that was asked for: another answer than the kept one is given once a packet comes.
+    /// How that packet would end, if that was asked for and is known here: another answer than the kept one is given once a
+    /// packet comes. What goes to another host ends there.
     pub stage: Option<Stage>,
 }
 
@@ -77,10 +79,14 @@ pub struct Ends {
 /// One direction of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
-    /// Where it comes in.
+    /// Where it comes in. From another host, where it came in there, as far as the frame says it.
     pub ingress: Port,
-    /// Where it leaves.
+    /// Where it leaves. To another host, where it goes there.
     pub out: Port,
+    /// The other host that it comes from, if it does.
+    pub from: Option<IpAddr>,
+    /// The other host that it goes to.
+    pub to: Option<IpAddr>,
     /// Its addresses and ports as it comes in.
     pub came: Ends,
     /// The same as it leaves.
@@ -130,10 +136,12 @@ struct Seen {
     key: Key,
     way: Way,
     packet: Packet,
-    sent: Packet,
     /// What the interface that it comes in at knows of it, then the one that it reaches.
     tracked: (Option<State>, Option<State>),
-    out: PortSlot,
+    /// What was around it, if it comes from another host.
+    from: Option<Incoming>,
+    /// Where what answers it would be.
+    replies: Vec<Key>,
 }
 
 impl Scan {
@@ -175,11 +183,10 @@ impl Scan {
     }
 
     fn tell(&mut self, engine: &Engine, beside: &Beside<'_>, query: &FlowQuery, seen: Seen) {
-        let reply = Key::of_reply(seen.out, &seen.sent);
-        let other = engine
-            .cache
-            .peek(&reply)
-            .and_then(|found| Seen::new(engine, beside, reply, &found, None));
+        let other = seen.replies.iter().find_map(|reply| {
+            let found = engine.cache.peek(reply)?;
+            Seen::new(engine, beside, *reply, &found, None)
+        });
         self.listed.insert(seen.key);
         self.listed.extend(other.as_ref().map(|other| other.key));
         let (forward, back) = match other {
@@ -188,14 +195,13 @@ impl Scan {
         };
         let (mut hops, mut stage) = (Vec::new(), None);
         if query.hops {
-            let outcome = walk(
-                &engine.fabric,
-                &engine.flows,
-                &forward.packet,
-                beside.now,
-                &mut hops,
-            );
-            stage = Some(outcome.stage());
+            let (packet, now) = (&forward.packet, beside.now);
+            let outcome = match &forward.from {
+                None => Some(engine.walk_from_here(&engine.flows, packet, now, &mut hops)),
+                Some(from) => engine.walk_from_elsewhere(from, packet, now, &mut hops),
+            };
+            let ends = outcome.filter(|outcome| outcome.onward.is_none());
+            stage = ends.map(|outcome| outcome.stage());
         }
         self.found.flows.push(LiveFlow {
             protocol: forward.key.protocol(),
@@ -221,12 +227,15 @@ impl Seen {
         if wanted.is_some_and(|wanted| !wanted.contains(&key.slot()) && !wanted.contains(&path.out)) {
             return None;
         }
-        let ingress = engine.ports.get(key.slot())?.attachment.port();
-        let out = engine.ports.get(path.out)?.attachment.port();
         let now = beside.now.0 as u32;
         let holds = engine.cache.answer(found, &engine.cells, now).is_some();
         let (src, dst) = key.addresses();
         let (src_mac, dst_mac) = path.macs.unwrap_or((Mac::default(), Mac::default()));
+        let from = engine.incoming(key.slot());
+        let ingress = match &from {
+            Some(from) => engine.ports_of(&from.label(), (src_mac, dst_mac), src)?.0,
+            None => engine.ports.get(key.slot())?.attachment.port(),
+        };
         let packet = Packet {
             ingress,
             src_mac,
@@ -242,6 +251,10 @@ impl Seen {
             quote: None,
         };
         let sent = rewritten(packet, &path.rewrite_with(found.number));
+        let out = match &path.tunnel {
+            Some(label) => engine.ports_of(label, (path.src_mac, path.dst_mac), sent.src)?.1,
+            None => engine.ports.get(path.out)?.attachment.port(),
+        };
         let tracked = |port: Port, packet: &Packet, outbound: bool| match port {
             Port::Eni(eni) => engine
                 .fabric
@@ -274,6 +287,8 @@ impl Seen {
             way: Way {
                 ingress,
                 out,
+                from: from.map(|from| from.host),
+                to: path.tunnel.map(|label| label.host),
                 came: ends(&packet),
                 leaves: ends(&sent),
                 hop_limit_decrement: path.hop_limit_decrement,
@@ -282,9 +297,9 @@ impl Seen {
                 kernel,
             },
             packet,
-            sent,
             tracked,
-            out: path.out,
+            from,
+            replies: engine.replies(path, &sent),
         })
     }
 

@@ -25,7 +25,7 @@ use crate::port::Attachment;
 use crate::sockets::{Groups, Room, Sockets};
 use crate::sys::interface;
 use crate::sys::sender::Sender;
-use crate::worker::{Shared, Worker};
+use crate::worker::{Core, Shared, Worker};
 
 /// How to start a plane.
 #[derive(Clone, Copy, Debug)]
@@ -188,12 +188,17 @@ impl Plane {
 
     /// Does something between two batches of packets; whoever asks finds it done in the kernel too.
     fn ask<R>(&self, task: impl FnOnce(&mut Engine) -> R) -> Result<R, PlaneError> {
+        self.ask_core(|core| task(&mut core.engine))
+    }
+
+    /// The same of the kernel's part too.
+    fn ask_core<R>(&self, task: impl FnOnce(&mut Core) -> R) -> Result<R, PlaneError> {
         let mut core = self.inner.shared.lock();
         if self.inner.shared.stopping.load(Ordering::Acquire) {
             return Err(PlaneError::Stopped);
         }
         core.take_up_all();
-        let result = task(&mut core.engine);
+        let result = task(&mut core);
         // No packet led to what this put: nothing has to wait.
         let mut waiting = Waiting::default();
         core.follow(&mut waiting);
@@ -272,21 +277,26 @@ impl Plane {
     /// # Errors
     /// [`PlaneError::TunnelNeedsKernel`] without the eBPF plane; [`PlaneError::Tunnel`] if the programs cannot stand there.
     pub fn set_tunnel(&self, tunnel: Option<Tunnel>) -> Result<(), PlaneError> {
-        {
-            let mut core = self.inner.shared.lock();
-            match (&mut core.fast, &tunnel) {
-                (Some(fast), tunnel) => {
-                    fast.tunnel(tunnel.as_ref())
-                        .map_err(|source| PlaneError::Tunnel {
-                            ifindex: tunnel.map_or(0, |tunnel| tunnel.ifindex),
-                            source,
-                        })?
-                }
-                (None, Some(_)) => return Err(PlaneError::TunnelNeedsKernel),
-                (None, None) => {}
+        // In one go: the engine takes frames from when the programs stand there, and none when they do not any more.
+        self.ask_core(|core| {
+            let seal = core.engine.seal();
+            let Some(fast) = &mut core.fast else {
+                return match tunnel {
+                    Some(_) => Err(PlaneError::TunnelNeedsKernel),
+                    None => Ok(()),
+                };
+            };
+            if fast.tunnels_elsewhere(tunnel.as_ref()) {
+                core.engine.set_tunnel(None);
             }
-        }
-        self.ask(|engine| engine.set_tunnel(tunnel))
+            let stands = fast.tunnel(tunnel.as_ref(), seal);
+            stands.map_err(|source| PlaneError::Tunnel {
+                ifindex: tunnel.map_or(0, |tunnel| tunnel.ifindex),
+                source,
+            })?;
+            core.engine.set_tunnel(tunnel);
+            Ok(())
+        })?
     }
 
     /// Frames of a host are taken, or not any more.

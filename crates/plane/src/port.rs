@@ -63,6 +63,11 @@ impl PortSlot {
         PortSlot::new(MOST + place, generation)
     }
 
+    /// Its place among those of what comes from other hosts, if it is one of them.
+    pub(crate) fn wire_place(self) -> Option<usize> {
+        self.place().checked_sub(MOST)
+    }
+
     pub(crate) fn next_generation(generation: u32) -> u32 {
         (generation + 1) & ((1 << (32 - PLACE_BITS)) - 1)
     }

@@ -182,7 +182,7 @@ impl Core {
             fast.read_drops(now, |packet, drop, count| {
                 self.engine.dropped_before(now, packet, drop, count);
             });
-            fast.read_refusals(|ifindex, count| self.engine.refused_before(now, ifindex, count));
+            fast.read_refusals(|share, count| self.engine.refused_before(now, share, count));
         }
     }
 

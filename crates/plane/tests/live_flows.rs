@@ -9,9 +9,11 @@ use std::time::Instant;
 use atoll_fabric::flows::State;
 use atoll_fabric::packet::protocol;
 use atoll_fabric::{L4, Place, Port, Stage};
+use atoll_model::Direction;
 use atoll_plane::{Capacity, Ends, FlowQuery, LiveFlow, LiveFlows, Plane};
 use rig::socket::{DEADLINE, carries, connected, delivers};
-use rig::{OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
+use rig::two_hosts::TwoHosts;
+use rig::{OUTSIDE_V4, OUTSIDE_V6, Rig, kernel_scenario, rows, scenario};
 
 fn ask(limit: usize, ports: Option<Vec<Port>>) -> FlowQuery {
     FlowQuery {
@@ -243,5 +245,65 @@ fn many_flows_are_told_once_each_and_no_more_than_were_asked_for() {
         let none = rig.plane.live_flows(&ask(0, None)).unwrap();
         assert_eq!((none.flows.len(), none.truncated), (0, true));
         assert!(!rig.plane.live_flows(&ask(80, None)).unwrap().truncated);
+    });
+}
+
+#[test]
+fn a_flow_between_hosts_is_told_once_at_each_with_the_other_and_its_way_here() {
+    kernel_scenario(|| {
+        let (two, near, far) = TwoHosts::with_guests(9100, false);
+        for (from, to) in [
+            (IpAddr::from(near.v4), IpAddr::from(far.v4)),
+            (near.v6.into(), far.v6.into()),
+        ] {
+            let (client, server) = (near.namespace.udp(from, 4000), far.namespace.udp(to, 53));
+            for _ in 0..5 {
+                delivers(&client, to, &server, b"question");
+                delivers(&server, from, &client, b"answer");
+            }
+            let whole = |found: &LiveFlow, plane: &Plane| found.back.is_some() && counted(plane, found);
+            let mut told = [0, 1].map(|host| {
+                let plane = &two.rigs[host].plane;
+                let port = [Port::Eni(near.eni), Port::Eni(far.eni)][host];
+                let found = flows(plane, &ask(10, Some(vec![port])), |found| {
+                    let of_it = found
+                        .flows
+                        .iter()
+                        .filter(|flow| flow.forward.came.src.is_ipv4() == from.is_ipv4());
+                    of_it.clone().count() == 1 && of_it.clone().all(|flow| whole(flow, plane))
+                });
+                let mut of_it = found.flows.into_iter();
+                of_it
+                    .find(|flow| flow.forward.came.src.is_ipv4() == from.is_ipv4())
+                    .unwrap()
+            });
+            for (host, flow) in told.iter_mut().enumerate() {
+                let (forward, back) = (flow.forward, flow.back.unwrap());
+                assert_eq!(forward.came, between((from, 4000), (to, 53)));
+                assert_eq!(forward.leaves, forward.came);
+                assert_eq!(back.came, between((to, 53), (from, 4000)));
+                let ends = (Port::Eni(near.eni), Port::Eni(far.eni));
+                assert_eq!((forward.ingress, forward.out), ends);
+                assert_eq!((back.out, back.ingress), ends);
+                let other = Some(two.addresses[1 - host]);
+                let (goes, comes) = if host == 0 {
+                    ((None, other), (other, None))
+                } else {
+                    ((other, None), (None, other))
+                };
+                assert_eq!((forward.from, forward.to), goes, "{flow:#?}");
+                assert_eq!((back.from, back.to), comes);
+                // What each host asks of its part of the way.
+                let met = |place: Place| flow.hops.iter().any(|hop| hop.place == place);
+                let groups = |eni, direction| met(Place::SecurityGroups(eni, direction));
+                assert_eq!(groups(near.eni, Direction::Egress), host == 0, "{flow:#?}");
+                assert_eq!(groups(far.eni, Direction::Ingress), host == 1, "{flow:#?}");
+                assert_eq!(flow.stage, (host == 1).then_some(Stage::Delivered));
+            }
+        }
+        // Each once, whoever is asked about.
+        for rig in &two.rigs {
+            assert_eq!(rig.plane.live_flows(&ask(10, None)).unwrap().flows.len(), 2);
+        }
     });
 }

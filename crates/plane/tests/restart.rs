@@ -10,17 +10,8 @@ use std::time::Instant;
 
 use atoll_fabric::{Port, Stage};
 use atoll_plane::Capacity;
-use rig::socket::{DEADLINE, carries, connected, delivers, dropped, noise};
+use rig::socket::{DEADLINE, all_carry, connected, delivers, dropped, noise, settled};
 use rig::{Guest, Namespace, OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
-
-/// A connection with bytes both ways, so that it is an established one.
-fn settled((mut near, mut far): (TcpStream, TcpStream)) -> (TcpStream, TcpStream) {
-    for byte in 0..20 {
-        carries(&mut near, &mut far, byte);
-        carries(&mut far, &mut near, byte);
-    }
-    (near, far)
-}
 
 /// An instance whose group lets nobody in, one that is open, and connections of the first: to the other, and through
 /// the NAT gateway and the egress-only one to the internet. What comes back to it comes as an answer or not at all.
@@ -48,14 +39,6 @@ fn connections(rig: &mut Rig) -> (Guest, Guest, Namespace, Vec<(TcpStream, TcpSt
         IpAddr::from(rows::NAT_PUBLIC)
     );
     (a, b, outside, open)
-}
-
-/// Carries a byte from the far ends first: only as an answer it is let in.
-fn all_carry(open: &mut [(TcpStream, TcpStream)], byte: u8) {
-    for (near, far) in open {
-        carries(far, near, byte);
-        carries(near, far, byte);
-    }
 }
 
 #[test]

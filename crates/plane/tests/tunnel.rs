@@ -3,15 +3,22 @@
 
 mod rig;
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use atoll_fabric::{Site, Stage};
+use atoll_net::packet::Sum;
 use atoll_plane::{Capacity, PlaneError};
 use rig::errors::segments_of;
 use rig::two_hosts::{NETWORK, TwoHosts};
-use rig::{OUTSIDE_V4, Rig, kernel_scenario, rows, socket};
+use rig::wire::Datagram;
+use rig::{Guest, OUTSIDE_V4, Rig, kernel_scenario, rows, socket};
 
 const BULK: usize = 20_000_000;
+
+/// The addresses of two instances, by family.
+fn addresses(one: &Guest, other: &Guest) -> [(IpAddr, IpAddr); 2] {
+    [(one.v4.into(), other.v4.into()), (one.v6.into(), other.v6.into())]
+}
 
 fn streams_both_ways(mtu: u32, v6: bool) {
     let mut two = TwoHosts::new(mtu, v6);
@@ -20,9 +27,7 @@ fn streams_both_ways(mtu: u32, v6: bool) {
     let far = two.guest(1, 2, 10, &[rows::OPEN]);
     let data = socket::noise(BULK, 7);
     for peer in [&neighbour, &far] {
-        let pairs: [(IpAddr, IpAddr); 2] =
-            [(near.v4.into(), peer.v4.into()), (near.v6.into(), peer.v6.into())];
-        for (own, theirs) in pairs {
+        for (own, theirs) in addresses(&near, peer) {
             let listener = peer.namespace.listen(theirs, 80);
             let (mut client, mut server) = socket::connected(&near.namespace, &listener, theirs);
             socket::carries_whole(&mut client, &mut server, &data);
@@ -61,14 +66,10 @@ fn streams_and_datagrams_go_over_an_underlay_of_ipv6_and_short_packets() {
 fn super_segments_of_datagrams_go_from_host_to_host_be_they_known_or_new() {
     kernel_scenario(|| {
         for underlay in [false, true] {
-            let mut two = TwoHosts::new(1500, underlay);
-            let near = two.guest(0, 1, 10, &[rows::OPEN]);
-            let far = two.guest(1, 2, 10, &[rows::OPEN]);
+            let (_two, near, far) = TwoHosts::with_guests(1500, underlay);
             let data = socket::noise(12_000, 3);
             for port in 5000..5004 {
-                let pairs: [(IpAddr, IpAddr); 2] =
-                    [(near.v4.into(), far.v4.into()), (near.v6.into(), far.v6.into())];
-                for (own, theirs) in pairs {
+                for (own, theirs) in addresses(&near, &far) {
                     let (here, there) = (near.namespace.udp(own, port), far.namespace.udp(theirs, 53));
                     segments_of(&here, 1_000);
                     segments_of(&there, 1_000);
@@ -115,9 +116,7 @@ fn a_group_that_names_the_senders_group_lets_it_in_from_another_host() {
 fn a_changed_acl_cuts_what_goes_from_host_to_host_at_either_end() {
     kernel_scenario(|| {
         for (ingress, stage, at) in [(true, Stage::NaclIngress, 1), (false, Stage::NaclEgress, 0)] {
-            let mut two = TwoHosts::new(9100, false);
-            let near = two.guest(0, 1, 10, &[rows::OPEN]);
-            let far = two.guest(1, 2, 10, &[rows::OPEN]);
+            let (two, near, far) = TwoHosts::with_guests(9100, false);
             let (here, there) = (near.namespace.udp(near.v4, 5000), far.namespace.udp(far.v4, 53));
             for _ in 0..5 {
                 socket::delivers(&here, far.v4, &there, b"there");
@@ -144,12 +143,8 @@ fn a_changed_acl_cuts_what_goes_from_host_to_host_at_either_end() {
 fn what_is_too_long_for_the_underlay_is_told_to_its_sender() {
     kernel_scenario(|| {
         for (v6, mtu) in [(false, 1450), (true, 1430)] {
-            let mut two = TwoHosts::new(1500, v6);
-            let near = two.guest(0, 1, 10, &[rows::OPEN]);
-            let far = two.guest(1, 2, 10, &[rows::OPEN]);
-            let pairs: [(IpAddr, IpAddr); 2] =
-                [(near.v4.into(), far.v4.into()), (near.v6.into(), far.v6.into())];
-            for (own, theirs) in pairs {
+            let (_two, near, far) = TwoHosts::with_guests(1500, v6);
+            for (own, theirs) in addresses(&near, &far) {
                 let here = near.namespace.udp(own, 5000);
                 if own.is_ipv4() {
                     socket::forbid_fragments(&here, true);
@@ -193,9 +188,7 @@ fn an_instance_on_another_host_reaches_the_internet_by_the_host_of_the_gateways(
 #[test]
 fn an_interface_that_moves_to_the_other_host_is_found_there() {
     kernel_scenario(|| {
-        let mut two = TwoHosts::new(9100, false);
-        let near = two.guest(0, 1, 10, &[rows::OPEN]);
-        let far = two.guest(1, 2, 10, &[rows::OPEN]);
+        let (mut two, near, far) = TwoHosts::with_guests(9100, false);
         let here = near.namespace.udp(near.v4, 5000);
         {
             let there = far.namespace.udp(far.v4, 53);
@@ -234,11 +227,20 @@ fn an_interface_that_moves_to_the_other_host_is_found_there() {
 }
 
 /// A frame of VXLAN with its group policy, and an inner datagram, from somewhere on the underlay.
-fn forged(network: u32, tag: u16, macs: [[u8; 6]; 2], inner: &rig::wire::Datagram<'_>) -> Vec<u8> {
+fn forged(network: u32, tag: u16, macs: [[u8; 6]; 2], inner: &Datagram<'_>) -> Vec<u8> {
+    surrounded(
+        network,
+        tag,
+        macs,
+        &inner.frame(17, &inner.segment(), (1, 0x4000)),
+    )
+}
+
+/// The same around any frame, whose MAC addresses are replaced.
+fn surrounded(network: u32, tag: u16, macs: [[u8; 6]; 2], frame: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x88, 0];
     bytes.extend(tag.to_be_bytes());
     bytes.extend((network << 8).to_be_bytes());
-    let frame = inner.frame(17, &inner.segment(), (1, 0x4000));
     bytes.extend(macs.concat());
     bytes.extend(&frame[12..]);
     bytes
@@ -252,7 +254,7 @@ fn frames_that_no_host_would_send_are_dropped_and_counted() {
         let beside = two.guest(1, 2, 11, &[rows::OPEN]);
         let far = two.guest(1, 2, 10, &[rows::OPEN]);
         let there = far.namespace.udp(far.v4, 53);
-        let inner = |src: std::net::Ipv4Addr| rig::wire::Datagram {
+        let inner = |src: Ipv4Addr| Datagram {
             macs: (near.mac, far.mac),
             src: src.into(),
             dst: far.v4.into(),
@@ -332,6 +334,89 @@ fn frames_that_no_host_would_send_are_dropped_and_counted() {
             &forged(NETWORK, 0x8004, [far.mac.0, near.mac.0], &inner(near.v4)),
             2,
         );
+    });
+}
+
+#[test]
+fn answers_about_what_an_instance_cannot_have_sent_are_dropped_and_counted() {
+    kernel_scenario(|| {
+        let (two, near, far) = TwoHosts::with_guests(9100, false);
+        let beside: Ipv4Addr = "10.0.2.77".parse().unwrap();
+        let packet = |src: Ipv4Addr, dst: Ipv4Addr, ports| Datagram {
+            macs: (near.mac, far.mac),
+            src: src.into(),
+            dst: dst.into(),
+            ports,
+            data: b"",
+        };
+        let around = |frame: &[u8]| surrounded(NETWORK, 0x8004, [far.mac.0, near.mac.0], frame);
+        let error = |about: Ipv4Addr, to: Ipv4Addr| {
+            let quoted = packet(about, near.v4, (53, 5000));
+            let quoted = quoted.frame(17, &quoted.segment(), (1, 0x4000));
+            let mut icmp = [&[3, 4, 0, 0, 0, 0, 5, 20][..], &quoted[14..]].concat();
+            let sum = Sum::default().bytes(&icmp).checksum();
+            icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+            around(&packet(near.v4, to, (0, 0)).frame(1, &icmp, (1, 0x4000)))
+        };
+        let reset = |to: Ipv4Addr| {
+            let mut tcp = [[0, 80, 16, 0].as_slice(), &[0; 8], &[0x50, 4, 0, 0, 0, 0, 0, 0]].concat();
+            let sum = Sum::default().pseudo_header(near.v4.into(), to.into(), 6, 20);
+            let sum = sum.bytes(&tcp).checksum();
+            tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+            around(&packet(near.v4, to, (0, 0)).frame(6, &tcp, (1, 0x4000)))
+        };
+        let host = two.underlays[0].udp(two.addresses[0], 40_000);
+        let send = |frame: &[u8]| host.send_to(frame, (two.addresses[1], 4789)).unwrap();
+        let counters = || two.rigs[1].plane.counters().unwrap();
+        // About its own it is told.
+        let there = far.namespace.udp(far.v4, 53);
+        there.connect((near.v4, 5000)).unwrap();
+        send(&error(far.v4, far.v4));
+        socket::eventually(|| (socket::path_mtu(&there) == 1300).then_some(()));
+        assert_eq!(counters().wire_spoofed, 0);
+        let wrong = [
+            error(beside, far.v4),
+            error(beside, beside),
+            error(far.v4, beside),
+            reset(beside),
+        ];
+        for (before, frame) in wrong.iter().enumerate() {
+            send(frame);
+            socket::eventually(|| (counters().wire_spoofed == before as u64 + 1).then_some(()));
+        }
+        assert_eq!(counters().wire_unknown, 0);
+    });
+}
+
+#[test]
+fn what_comes_where_no_program_stands_is_not_believed_to_be_from_a_host() {
+    kernel_scenario(|| {
+        let (two, near, far) = TwoHosts::with_guests(9100, false);
+        two.underlays[0].ip("addr add 192.0.2.66/24 dev eth0");
+        let stranger = two.underlays[0].udp("192.0.2.66".parse::<IpAddr>().unwrap(), 40_000);
+        let there = far.namespace.udp(far.v4, 53);
+        let inner = Datagram {
+            macs: (near.mac, far.mac),
+            src: near.v4.into(),
+            dst: far.v4.into(),
+            ports: (5000, 53),
+            data: b"forged",
+        };
+        let frame = inner.frame(17, &inner.segment(), (1, 0x4000));
+        // As the programs put it before a frame, but for what only they and the engine know.
+        let mut label = vec![192, 0, 2, 1];
+        label.extend([0; 12]);
+        label.extend(NETWORK.to_ne_bytes());
+        label.extend(0x8020_u16.to_ne_bytes());
+        label.extend([0; 10]);
+        let labelled = [&frame[..14], &label, &frame[14..]].concat();
+        socket::detach(&two.rigs[1].plane.tunnel_links().unwrap());
+        let bytes = surrounded(NETWORK, 0x8020, [far.mac.0, near.mac.0], &labelled);
+        stranger.send_to(&bytes, (two.addresses[1], 4789)).unwrap();
+        let counters = || two.rigs[1].plane.counters().unwrap();
+        socket::eventually(|| (counters().wire_unknown == 1).then_some(()));
+        there.set_nonblocking(true).unwrap();
+        assert!(there.recv(&mut [0; 16]).is_err());
     });
 }
 

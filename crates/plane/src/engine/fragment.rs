@@ -29,7 +29,7 @@ impl Engine {
             return;
         };
         let from = (ip.standing.slot, ip.standing.attachment.port());
-        if !self.misses.take(from.0, from.1, now) {
+        if !self.misses.take(ip.sender(), now) {
             self.refused(now, from.1, 1);
             return;
         }

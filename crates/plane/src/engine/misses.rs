@@ -1,8 +1,11 @@
-//! How many packets of each port are walked while there are more than can be.
+//! How many packets of each port, and of each other host, are walked while there are more than can be.
 //!
 //! A walk costs a hundred times what a kept answer does, and all ports share the engine and the rings. So one that
 //! scans or floods would keep the others waiting. As long as nothing waits, every packet is walked; when walks keep a
-//! whole batch waiting, each port gets its share, and what comes beyond it is dropped. Kept answers are never refused.
+//! whole batch waiting, each port gets its share, and what comes beyond it is dropped. Kept answers are never refused. Another host
+//! has one share, however many instances and networks are there.
+
+use std::net::IpAddr;
 
 use hashbrown::HashMap;
 
@@ -23,8 +26,40 @@ const BURST_LEAST: u32 = 250;
 const CALM: u64 = 1000;
 /// How long a lowered rate is given to show whether it is low enough, in milliseconds.
 const PATIENCE: u64 = 100;
-/// What the internet's port, which is everybody's, gets more than another.
-const INTERNET: u32 = 8;
+/// What those get more than another that many send by: the internet's port, and other hosts.
+const MANY: u32 = 8;
+
+/// Who has a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sender {
+    /// A port, and whether it is the internet's.
+    Port(PortSlot, bool),
+    /// Another host.
+    Host(IpAddr),
+}
+
+impl Sender {
+    pub(super) fn at(slot: PortSlot, port: Port) -> Sender {
+        Sender::Port(slot, port == Port::Internet)
+    }
+
+    /// How many times an interface's share it has.
+    pub(super) fn parts(self) -> u32 {
+        match self {
+            Sender::Port(_, false) => 1,
+            Sender::Port(_, true) | Sender::Host(_) => MANY,
+        }
+    }
+}
+
+/// Whose share the kernel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// A port's, by its interface.
+    Port(u32),
+    /// Another host's.
+    Host(IpAddr),
+}
 
 /// What a port gets for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +87,16 @@ pub(super) struct Misses {
     /// `None` while everything is walked.
     level: Option<Level>,
     /// Thousandths of walks that are left, and when that was.
-    buckets: HashMap<PortSlot, (u64, Timestamp)>,
+    buckets: HashMap<Sender, (u64, Timestamp)>,
 }
 
 impl Level {
-    fn rate(&self, port: Port) -> u32 {
-        match port {
-            Port::Internet => self.rate * INTERNET,
-            Port::Eni(_) => self.rate,
-        }
+    fn rate(&self, sender: Sender) -> u32 {
+        self.rate * sender.parts()
     }
 
-    fn burst(&self, port: Port) -> u32 {
-        (self.rate(port) / 1000 * BURST_MILLIS).max(BURST_LEAST)
+    fn burst(&self, sender: Sender) -> u32 {
+        (self.rate(sender) / 1000 * BURST_MILLIS).max(BURST_LEAST)
     }
 }
 
@@ -109,16 +141,16 @@ impl Misses {
         }
     }
 
-    /// Whether a packet of a port may be walked; if so, it counts.
-    pub(super) fn take(&mut self, slot: PortSlot, port: Port, now: Timestamp) -> bool {
+    /// Whether somebody's packet may be walked; if so, it counts.
+    pub(super) fn take(&mut self, sender: Sender, now: Timestamp) -> bool {
         let Some(level) = &mut self.level else {
             return true;
         };
-        let most = u64::from(level.burst(port)) * 1000;
-        let (left, then) = self.buckets.entry(slot).or_insert((most, now));
+        let most = u64::from(level.burst(sender)) * 1000;
+        let (left, then) = self.buckets.entry(sender).or_insert((most, now));
         let passed = now.0.saturating_sub(then.0);
         *left = left
-            .saturating_add(passed.saturating_mul(u64::from(level.rate(port))))
+            .saturating_add(passed.saturating_mul(u64::from(level.rate(sender))))
             .min(most);
         *then = now;
         let enough = *left >= 1000;
@@ -130,36 +162,51 @@ impl Misses {
         enough
     }
 
-    /// What a port gets for some milliseconds; `None` if everything is walked.
-    pub(super) fn allowance(&self, millis: u32) -> Option<impl Fn(Port) -> Allowance> {
+    /// What somebody gets for some milliseconds; `None` if everything is walked.
+    pub(super) fn allowance(&self, millis: u32) -> Option<impl Fn(Sender) -> Allowance> {
         let level = self.level.as_ref()?;
-        Some(move |port| Allowance {
-            more: (u64::from(level.rate(port)) * u64::from(millis) / 1000) as u32,
-            most: level.burst(port),
+        Some(move |sender| Allowance {
+            more: (u64::from(level.rate(sender)) * u64::from(millis) / 1000) as u32,
+            most: level.burst(sender),
         })
     }
 
+    /// A port is gone.
     pub(super) fn forget(&mut self, slot: PortSlot) {
-        self.buckets.remove(&slot);
+        for internet in [false, true] {
+            self.buckets.remove(&Sender::Port(slot, internet));
+        }
+    }
+
+    /// The same of another host.
+    pub(super) fn forget_host(&mut self, host: IpAddr) {
+        self.buckets.remove(&Sender::Host(host));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use atoll_model::EniId;
 
-    const ONE: PortSlot = PortSlot(1);
-    const TWO: PortSlot = PortSlot(2);
+    const ONE: Sender = Sender::Port(PortSlot(1), false);
+    const TWO: Sender = Sender::Port(PortSlot(2), false);
+    const INTERNET: Sender = Sender::Port(PortSlot(3), true);
 
-    fn port() -> Port {
-        Port::Eni(EniId::new(1))
+    fn taken(misses: &mut Misses, sender: Sender, tries: usize, now: u64) -> usize {
+        (0..tries).filter(|_| misses.take(sender, Timestamp(now))).count()
     }
 
-    fn taken(misses: &mut Misses, slot: PortSlot, tries: usize, now: u64) -> usize {
-        (0..tries)
-            .filter(|_| misses.take(slot, port(), Timestamp(now)))
-            .count()
+    #[test]
+    fn a_host_that_floods_leaves_other_hosts_theirs_and_leaves_nothing_behind_when_it_goes() {
+        let mut misses = Misses::default();
+        misses.crowded(Timestamp(1000));
+        let [one, two] = ["192.0.2.1", "192.0.2.2"].map(|host| host.parse().unwrap());
+        assert_eq!(taken(&mut misses, Sender::Host(one), 10_000, 1000), 4000);
+        assert_eq!(taken(&mut misses, Sender::Host(two), 3000, 1000), 3000);
+        assert_eq!(misses.buckets.len(), 2);
+        misses.forget_host(one);
+        misses.forget_host(two);
+        assert!(misses.buckets.is_empty());
     }
 
     #[test]
@@ -176,7 +223,7 @@ mod tests {
         assert_eq!(taken(&mut misses, ONE, 10_000, 1000), 500);
         assert_eq!(taken(&mut misses, ONE, 10_000, 1010), 200);
         assert_eq!(taken(&mut misses, TWO, 300, 1010), 300);
-        let allowance = misses.allowance(10).map(|of| (of(port()), of(Port::Internet)));
+        let allowance = misses.allowance(10).map(|of| (of(ONE), of(INTERNET)));
         let (eni, internet) = allowance.unwrap();
         assert_eq!((eni.more, eni.most), (200, 500));
         assert_eq!((internet.more, internet.most), (1600, 4000));
@@ -189,7 +236,7 @@ mod tests {
             misses.crowded(Timestamp(now));
             misses.relax(Timestamp(now));
         }
-        let more = |misses: &Misses| misses.allowance(1000).map(|of| of(port()).more);
+        let more = |misses: &Misses| misses.allowance(1000).map(|of| of(ONE).more);
         assert_eq!(more(&misses), Some(LEAST));
         let mut rates = Vec::new();
         for now in (2000..8000).step_by(10) {

@@ -29,7 +29,7 @@ use crate::PlaneError;
 use crate::cache::{FlowCache, Found, Key};
 use crate::counters::Counters;
 use crate::drops::{DropVerdicts, KeptDrop, RecentDrops};
-use crate::elsewhere::{Elsewhere, Incoming};
+use crate::elsewhere::{Elsewhere, Incoming, Seal};
 use crate::fast::Changes;
 use crate::fragments::Fragments;
 use crate::journal::{Journal, prolonged};
@@ -40,8 +40,8 @@ use batch::Glance;
 use decide::Budget;
 use made::Fresh;
 pub(crate) use made::{Kernel, Life, Made, Seen, Way};
-pub(crate) use misses::Allowance;
-use misses::Misses;
+pub(crate) use misses::{Allowance, Share};
+use misses::{Misses, Sender};
 use revalidate::Revalidation;
 use walk::AnswerBudget;
 
@@ -172,6 +172,14 @@ impl Ip {
     fn wire_length(&self) -> u32 {
         wire_length(&self.headers, self.offloads)
     }
+
+    /// Of whose share it is.
+    fn sender(&self) -> Sender {
+        match &self.from {
+            Some(from) => Sender::Host(from.host),
+            None => Sender::at(self.standing.slot, self.standing.attachment.port()),
+        }
+    }
 }
 
 impl Engine {
@@ -200,7 +208,7 @@ impl Engine {
             budget: Budget::default(),
             decisions_due: now,
             revalidation: Revalidation::default(),
-            elsewhere: Elsewhere::default(),
+            elsewhere: Elsewhere::new(Seal::of(seed)),
         }
     }
 
@@ -461,22 +469,34 @@ impl Engine {
         self.misses.crowded(now);
     }
 
-    /// What an interface's packets may come up in some milliseconds; `None` if all of them.
-    pub(crate) fn allowance(&self, millis: u32) -> Option<impl Fn(u32) -> Allowance> {
+    /// How many packets may come up in some milliseconds by an interface, or from another host; `None` if all of them.
+    pub(crate) fn allowance(&self, millis: u32) -> Option<impl Fn(Share) -> Allowance> {
         let of = self.misses.allowance(millis)?;
-        Some(move |ifindex| {
-            let standing = self.ports.at(ifindex);
-            of(standing.map_or(Port::Internet, |standing| standing.attachment.port()))
+        Some(move |share| match share {
+            Share::Host(host) => of(Sender::Host(host)),
+            Share::Port(ifindex) => {
+                let standing = self.ports.at(ifindex);
+                of(
+                    standing.map_or(Sender::Port(PortSlot::ELSEWHERE, false), |standing| {
+                        Sender::at(standing.slot, standing.attachment.port())
+                    }),
+                )
+            }
         })
     }
 
-    /// The kernel has refused packets of an interface, by what was allowed.
-    pub(crate) fn refused_before(&mut self, now: Timestamp, ifindex: u32, count: u64) {
-        if let Some(standing) = self.ports.at(ifindex) {
-            let ingress = standing.attachment.port();
-            self.misses.refused(now);
-            self.refused(now, ingress, count);
-        }
+    /// The kernel has refused packets, by what was allowed.
+    pub(crate) fn refused_before(&mut self, now: Timestamp, share: Share, count: u64) {
+        let ingress = match share {
+            Share::Port(ifindex) => match self.ports.at(ifindex) {
+                Some(standing) => standing.attachment.port(),
+                None => return,
+            },
+            // Whose they were, nobody has looked.
+            Share::Host(_) => Port::Internet,
+        };
+        self.misses.refused(now);
+        self.refused(now, ingress, count);
     }
 
     /// A port has sent more that was to be walked than its share. The records of all such packets are one, so that a
@@ -557,3 +577,5 @@ mod revalidation_law;
 mod tests;
 #[cfg(test)]
 mod wire_law;
+#[cfg(test)]
+mod wire_tests;

@@ -1,5 +1,7 @@
 //! The way of a packet that no kept answer covers: it is walked, and what the walk says is done and kept.
 
+use std::net::IpAddr;
+
 use hashbrown::HashMap;
 
 use atoll_fabric::flows::Effect;
@@ -13,6 +15,7 @@ use atoll_net::packet::{
     complete_crc, fragment, icmp_error, lower_hop_limit, rewrite, rewrite_quote, set_macs, tcp_reset,
 };
 
+use super::misses::Sender;
 use super::wire::Exit;
 use super::{Emission, Engine, Ip, Outbox, l4};
 use crate::cache::{Key, Path, PortRole};
@@ -61,7 +64,7 @@ impl Engine {
         }
         // A flow that is known is walked again at once; what comes new waits for its port's turn.
         let known = ip.found.is_some() && !packet.always_walks();
-        if !known && !self.misses.take(ip.standing.slot, packet.ingress, now) {
+        if !known && !self.misses.take(ip.sender(), now) {
             self.refused(now, packet.ingress, 1);
             return;
         }
@@ -131,7 +134,7 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             let outcome = match from {
                 None => self.walk_from_here(&self.flows, packet, now, &mut ()),
-                Some(from) => match self.walk_from_elsewhere(from, packet, now) {
+                Some(from) => match self.walk_from_elsewhere(from, packet, now, &mut ()) {
                     Some(outcome) => outcome,
                     None => {
                         return (
@@ -407,7 +410,7 @@ impl Engine {
         let Some(reply) = reply else {
             return;
         };
-        if !self.answers.take(ip.standing.slot, now) {
+        if !self.answers.take(ip.sender(), now) {
             self.counters.answers_withheld += 1;
             return;
         }
@@ -485,10 +488,10 @@ fn plain(rewrite: &atoll_fabric::Rewrite) -> packet::Rewrite {
 }
 
 /// How many answers each port may still cause: a token bucket of 100 a second, 50 at once (RFC 4443 section 2.4f
-/// wants such a bound).
+/// wants such a bound); the internet and other hosts some times that.
 #[derive(Debug, Default)]
 pub(super) struct AnswerBudget {
-    buckets: HashMap<PortSlot, (u64, Timestamp)>,
+    buckets: HashMap<Sender, (u64, Timestamp)>,
 }
 
 /// Most answers at once, in thousandths.
@@ -497,10 +500,12 @@ const BURST: u64 = 50_000;
 const RATE: u64 = 100;
 
 impl AnswerBudget {
-    fn take(&mut self, slot: PortSlot, now: Timestamp) -> bool {
-        let (tokens, then) = self.buckets.entry(slot).or_insert((BURST, now));
+    fn take(&mut self, sender: Sender, now: Timestamp) -> bool {
+        let parts = u64::from(sender.parts());
+        let (rate, burst) = (RATE * parts, BURST * parts);
+        let (tokens, then) = self.buckets.entry(sender).or_insert((burst, now));
         let passed = now.0.saturating_sub(then.0);
-        *tokens = tokens.saturating_add(passed.saturating_mul(RATE)).min(BURST);
+        *tokens = tokens.saturating_add(passed.saturating_mul(rate)).min(burst);
         *then = now;
         let enough = *tokens >= 1000;
         if enough {
@@ -509,7 +514,15 @@ impl AnswerBudget {
         enough
     }
 
+    /// A port is gone.
     pub(super) fn forget(&mut self, slot: PortSlot) {
-        self.buckets.remove(&slot);
+        for internet in [false, true] {
+            self.buckets.remove(&Sender::Port(slot, internet));
+        }
+    }
+
+    /// The same of another host.
+    pub(super) fn forget_host(&mut self, host: IpAddr) {
+        self.buckets.remove(&Sender::Host(host));
     }
 }

@@ -13,13 +13,13 @@ use atoll_fabric::{
 use atoll_model::{EniId, Timestamp, VpcId};
 use atoll_net::Mac;
 use atoll_net::packet::{
-    Frame, Transport, TransportChecksum, is_icmp_error, ndp, parse, set_macs, tcp_flags,
+    Frame, Transport, TransportChecksum, is_icmp_error, ndp, parse, quote, set_macs, tcp_flags,
 };
 
 use super::walk::describe;
 use super::{Emission, Engine, Ip, Outbox, l4};
-use crate::cache::Key;
-use crate::elsewhere::{Incoming, Label, Tunnel, Vni};
+use crate::cache::{Key, Path};
+use crate::elsewhere::{Incoming, Label, Seal, Tunnel, Vni};
 use crate::port::{Attachment, PortSlot, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Vnet};
@@ -28,14 +28,14 @@ use crate::vnet::{self, Vnet};
 pub(super) enum Exit {
     Port(Standing),
     /// By the VXLAN device, with what is to be around it.
-    Tunnel(u32, Label),
+    Tunnel(u32, Label, Seal),
 }
 
 impl Exit {
     pub(super) fn ifindex(&self) -> u32 {
         match self {
             Exit::Port(standing) => standing.ifindex,
-            Exit::Tunnel(ifindex, _) => *ifindex,
+            Exit::Tunnel(ifindex, ..) => *ifindex,
         }
     }
 
@@ -49,7 +49,7 @@ impl Exit {
     pub(super) fn label(&self) -> Option<Label> {
         match self {
             Exit::Port(_) => None,
-            Exit::Tunnel(_, label) => Some(*label),
+            Exit::Tunnel(_, label, _) => Some(*label),
         }
     }
 
@@ -68,7 +68,7 @@ impl Exit {
     pub(super) fn emit(&self, header: &[u8; vnet::LENGTH], frame: &[u8]) -> Emission {
         let data = match self {
             Exit::Port(_) => [&header[..], frame].concat(),
-            Exit::Tunnel(_, label) => label.put(header, frame),
+            Exit::Tunnel(_, label, seal) => label.put(*seal, header, frame),
         };
         Emission::Made {
             ifindex: self.ifindex(),
@@ -86,13 +86,21 @@ impl Engine {
 
     /// A host's frames are taken from now on, or are not any more.
     pub fn set_host(&mut self, host: IpAddr, is_one: bool) {
-        self.elsewhere.host(host, is_one);
+        for slot in self.elsewhere.host(host, is_one) {
+            self.fragments.forget(slot);
+        }
+        if !is_one {
+            self.misses.forget_host(host);
+            self.answers.forget_host(host);
+        }
         self.ways_changed();
     }
 
     /// Which network names a VPC.
     pub fn set_network(&mut self, vpc: VpcId, network: Option<Vni>) {
-        self.elsewhere.network(vpc, network);
+        for slot in self.elsewhere.network(vpc, network) {
+            self.fragments.forget(slot);
+        }
         self.ways_changed();
     }
 
@@ -114,7 +122,7 @@ impl Engine {
 
     /// Walks a packet that a port of this host sends.
     #[inline]
-    pub(super) fn walk_from_here<V: FlowView, R: Recorder + ?Sized>(
+    pub(crate) fn walk_from_here<V: FlowView, R: Recorder + ?Sized>(
         &self,
         flows: &V,
         packet: &Packet,
@@ -129,21 +137,53 @@ impl Engine {
     }
 
     /// Walks on what came from another host. `None` if it cannot be what it says any more.
-    pub(super) fn walk_from_elsewhere(
+    pub(crate) fn walk_from_elsewhere<R: Recorder + ?Sized>(
         &self,
         from: &Incoming,
         packet: &Packet,
         now: Timestamp,
+        recorder: &mut R,
     ) -> Option<Outcome> {
         let macs = (packet.src_mac, packet.dst_mac, packet.src);
         let ends = self.fabric.ends(from.vpc, from.tag, macs).ok()?;
         let wire = self.fabric.wire(from.vpc, from.tag, &ends, packet);
-        let mut outcome = arrive_here(&self.fabric, &self.flows, &wire, now, &mut (), &self.elsewhere);
+        let mut outcome = arrive_here(&self.fabric, &self.flows, &wire, now, recorder, &self.elsewhere);
         outcome.dependencies.extend(&ends.dependencies());
         if let Some(site) = self.fabric.site(ends.to) {
             outcome.dependencies.add(Component::site(site));
         }
         Some(outcome)
+    }
+
+    /// What stands around the frames of a slot, if they come from another host.
+    pub(crate) fn incoming(&self, slot: PortSlot) -> Option<Incoming> {
+        let label = self.elsewhere.label_of(slot)?;
+        Some(Incoming {
+            vpc: self.elsewhere.vpc(label.network)?,
+            tag: Tag::from_bits(label.tag)?,
+            host: label.host,
+            network: label.network,
+        })
+    }
+
+    /// The ports that a packet between hosts comes from and goes to, by its MAC addresses and source on the wire.
+    pub(crate) fn ports_of(&self, label: &Label, macs: (Mac, Mac), src: IpAddr) -> Option<(Port, Port)> {
+        let (vpc, tag) = (self.elsewhere.vpc(label.network)?, Tag::from_bits(label.tag)?);
+        let ends = self.fabric.ends(vpc, tag, (macs.0, macs.1, src)).ok()?;
+        let to = match self.fabric.site(ends.to)? {
+            Site::Interface(eni) => Port::Eni(eni),
+            Site::Gateways => Port::Internet,
+        };
+        Some((ends.ingress(), to))
+    }
+
+    /// The keys of what answers a packet that left by a path, as sent: of another host's frames several are alike.
+    pub(crate) fn replies(&self, path: &Path, sent: &Packet) -> Vec<Key> {
+        let slots = match &path.tunnel {
+            None => vec![path.out],
+            Some(label) => self.elsewhere.slots(label.host, label.network),
+        };
+        slots.into_iter().map(|slot| Key::of_reply(slot, sent)).collect()
     }
 
     /// Where a packet leaves by the answer of a walk.
@@ -157,7 +197,20 @@ impl Engine {
             network: self.elsewhere.network_of(wire.vpc?)?,
             tag: wire.tag().bits(),
         };
-        Some(Exit::Tunnel(self.elsewhere.tunnel()?.ifindex, label))
+        self.away(label)
+    }
+
+    fn away(&self, label: Label) -> Option<Exit> {
+        Some(Exit::Tunnel(
+            self.elsewhere.tunnel()?.ifindex,
+            label,
+            self.elsewhere.seal(),
+        ))
+    }
+
+    /// That of this engine's labels.
+    pub(crate) fn seal(&self) -> Seal {
+        self.elsewhere.seal()
     }
 
     /// The slots that what answers may come in at.
@@ -169,7 +222,7 @@ impl Engine {
         let (one, more) = match self.exit(out, onward) {
             None => (None, Vec::new()),
             Some(Exit::Port(standing)) => (Some(standing.slot), Vec::new()),
-            Some(Exit::Tunnel(_, label)) => (None, self.elsewhere.slots(label.host, label.network)),
+            Some(Exit::Tunnel(_, label, _)) => (None, self.elsewhere.slots(label.host, label.network)),
         };
         one.into_iter().chain(more)
     }
@@ -181,7 +234,7 @@ impl Engine {
             network: from.network,
             tag: Tag::ANSWER.bits(),
         };
-        Some(Exit::Tunnel(self.elsewhere.tunnel()?.ifindex, label))
+        self.away(label)
     }
 
     /// A frame that came in at no port: it may be from another host.
@@ -202,7 +255,7 @@ impl Engine {
         self.counters.bytes += inbound.data.len().saturating_sub(vnet::LENGTH + Label::LENGTH) as u64;
         self.counters.from_elsewhere += 1;
         let label = Some(&mut *inbound).filter(|inbound| !inbound.tagged && !inbound.truncated);
-        let Some(label) = label.and_then(|inbound| Label::take(inbound.data)) else {
+        let Some(label) = label.and_then(|inbound| Label::take(inbound.data, self.elsewhere.seal())) else {
             self.counters.wire_unknown += 1;
             return;
         };
@@ -297,7 +350,11 @@ impl Engine {
         if headers.fragment.is_some() {
             return self.walk_fragment(now, &ip, data, index, out);
         }
-        if !self.misses.take(ip.standing.slot, Port::Internet, now) {
+        // As at a port: a flow that is known does not wait for its host's turn.
+        let known = ip
+            .key
+            .is_some_and(|(key, hash)| self.cache.find(&key, hash).is_some());
+        if !known && !self.misses.take(ip.sender(), now) {
             return self.refused(now, ends.ingress(), 1);
         }
         let packet = describe(&ip, frame, headers.protocol, l4(headers.transport));
@@ -321,7 +378,15 @@ impl Engine {
             }
             _ => None,
         };
-        let to = answer.and_then(|headers| self.fabric.interface_with_mac(from.vpc, headers.dst_mac));
+        let to = answer.and_then(|headers| {
+            let to = self.fabric.interface_with_mac(from.vpc, headers.dst_mac)?;
+            // What it is about can be a packet of that interface's.
+            let quoted = match headers.transport {
+                Transport::Icmp { .. } => quote(frame, &headers)?.src == headers.dst,
+                _ => true,
+            };
+            (quoted && self.fabric.may_send_as(to, headers.dst)).then_some(to)
+        });
         let here =
             to.and_then(|to: EniId| Some((self.ports.named(Port::Eni(to))?.ifindex, self.fabric.link(to)?)));
         match here {

@@ -10,7 +10,7 @@ use atoll_fabric::{Site, Stage};
 use atoll_model::{EniId, ResourceId};
 
 use super::*;
-use crate::elsewhere::{Label, Tunnel, Vni};
+use crate::elsewhere::{Label, Seal, Tunnel, Vni};
 use crate::frames;
 use crate::world::packets::Arrived;
 use crate::world::{Choices, World, for_random_cases};
@@ -43,6 +43,8 @@ fn ifindex(id: EniId) -> u32 {
 fn engine(world: &World, now: Timestamp, only: Option<usize>) -> Engine {
     let mut engine = Engine::new(Fabric::default(), Capacity::SMALL, 3, now);
     if let Some(own) = only {
+        // Each its own; all else that the seed says is alike, as the ports that NAT gateways give.
+        engine.elsewhere = Elsewhere::new(Seal::of(own as u64));
         engine.set_tunnel(Some(Tunnel {
             ifindex: TUNNEL,
             address: address(own),
@@ -136,7 +138,7 @@ impl Hosts {
                 }
                 self.crossings += 1;
                 assert!(self.crossings < 1_000_000);
-                let label = Label::take(&mut data).unwrap();
+                let label = Label::take(&mut data, self.two[host].seal()).unwrap();
                 assert_eq!(label.host, address(1 - host));
                 let came = Label {
                     host: address(host),
@@ -144,7 +146,8 @@ impl Hosts {
                 };
                 let frame = &data[Label::LENGTH..];
                 let header = frame.first_chunk().unwrap();
-                left.push_back((1 - host, TUNNEL, came.put(header, &frame[vnet::LENGTH..])));
+                let seal = self.two[1 - host].seal();
+                left.push_back((1 - host, TUNNEL, came.put(seal, header, &frame[vnet::LENGTH..])));
             }
         }
         out

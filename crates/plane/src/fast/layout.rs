@@ -252,6 +252,23 @@ pub(crate) struct Label {
     pub v6: u16,
 }
 
+/// The same behind a frame's MAC header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Sealed {
+    pub label: Label,
+    pub seal: [u32; 2],
+}
+
+/// This host, for the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Own {
+    pub address: [u32; 4],
+    pub v6: u32,
+    pub seal: [u32; 2],
+}
+
 /// The number under which hosts stand among the wires.
 pub(crate) const ANY_NETWORK: u32 = u32::MAX;
 

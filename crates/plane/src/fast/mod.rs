@@ -36,9 +36,9 @@ use atoll_model::Timestamp;
 use atoll_net::packet::protocol;
 
 use crate::cache::{Decision, FlowCache, Found, Key};
-use crate::engine::{Allowance, Kernel};
+use crate::engine::{Allowance, Kernel, Share};
 use crate::port::PortSlot;
-use crate::sys::bpf::{SharedArray, Side, attach_tcx, programs_at};
+use crate::sys::bpf::{Place, SharedArray, attach_tcx, programs_at};
 use crate::sys::interface;
 use before::Before;
 use changes::Wait;
@@ -147,7 +147,7 @@ pub(crate) struct Fast {
     tunnels: Tunnels,
     /// Ports that are no veth, and so have no other end: TAPs.
     taps: HashSet<u32>,
-    /// Packets that were refused for a port's sake, as they were last read.
+    /// Packets that were refused for a port's sake, or another host's, as they were last read: by the place of its share.
     refusals: Map<u32, u32>,
     /// Whether ports may send the engine only so much.
     limited: bool,
@@ -165,7 +165,7 @@ impl Fast {
             .map_max_entries("flows6", capacity.ipv6_flows)
             .map_max_entries("paths", capacity.paths)
             .map_max_entries("cells", capacity.cells)
-            .map_max_entries("ports", INTERFACES)
+            .map_max_entries("ports", INTERFACES + tunnel::HOSTS)
             .map_max_entries("tunnels", capacity.paths)
             .map_max_entries("wires", tunnel::WIRES)
             .map_max_entries("decisions4", crate::cache::MOST_DECISIONS as u32)
@@ -196,13 +196,13 @@ impl Fast {
         };
         let paths = shared("paths", capacity.paths, size_of::<layout::Path>())?;
         let cells = shared("cells", capacity.cells, size_of::<u32>())?;
-        let ports = shared("ports", INTERFACES, size_of::<layout::Port>())?;
+        let ports = shared("ports", INTERFACES + tunnel::HOSTS, size_of::<layout::Port>())?;
         let renewals = shared("renewals", layout::RENEWALS, size_of::<layout::Renewal>())?;
         let made = shared("made", layout::MADE_PLACES, size_of::<layout::Made>())?;
         let tunnels = Tunnels::new(
             programs,
             shared("tunnels", capacity.paths, size_of::<layout::Tunnel>())?,
-            shared("own", 1, size_of::<layout::Tunnel>())?,
+            shared("own", 1, size_of::<layout::Own>())?,
         );
         let (now, clock) = match take("now")? {
             aya::maps::Map::Array(map) => {
@@ -303,7 +303,7 @@ impl Fast {
             }
         }
         for change in changes.wires.drain(..) {
-            self.refused += u64::from(!self.tunnels.follow(&change));
+            self.wire(&change);
         }
         for kept in changes.drops.drain(..) {
             self.drops.put(&kept, &mut tell);
@@ -401,23 +401,29 @@ impl Fast {
         }
     }
 
-    /// Lets a port's packets come to the engine again: `more` of them, together at most `most`; as many as there are
+    /// All shares, with their places.
+    fn shares(&self) -> impl Iterator<Item = (u32, Share)> {
+        let ports = self.links.keys().map(|ifindex| (*ifindex, Share::Port(*ifindex)));
+        ports.chain(self.tunnels.shares())
+    }
+
+    /// Lets packets of each share come to the engine again: `more` of them, together at most `most`; as many as there are
     /// if `None`.
-    pub(crate) fn admit(&mut self, limits: Option<impl Fn(u32) -> Allowance>) {
+    pub(crate) fn admit(&mut self, limits: Option<impl Fn(Share) -> Allowance>) {
         let Some(limits) = limits else {
             if std::mem::take(&mut self.limited) {
-                for ifindex in self.links.keys() {
-                    self.ports.set_nth_word(*ifindex as usize, MAY_COME, 0);
+                for (place, _) in self.shares() {
+                    self.ports.set_nth_word(place as usize, MAY_COME, 0);
                 }
             }
             return;
         };
         let first = !std::mem::replace(&mut self.limited, true);
-        for ifindex in self.links.keys() {
-            let Some(word) = self.ports.nth_word(*ifindex as usize, MAY_COME) else {
+        for (place, share) in self.shares() {
+            let Some(word) = self.ports.nth_word(place as usize, MAY_COME) else {
                 continue;
             };
-            let Allowance { more, most } = limits(*ifindex);
+            let Allowance { more, most } = limits(share);
             let left = match word.load(Ordering::Relaxed) {
                 0 if first => most,
                 left => left.saturating_sub(1),
@@ -426,19 +432,21 @@ impl Fast {
         }
     }
 
-    /// Tells the packets that were refused since it was last asked, by the port's interface.
-    pub(crate) fn read_refusals(&mut self, mut tell: impl FnMut(u32, u64)) {
-        for ifindex in self.links.keys() {
-            let Some(word) = self.ports.nth_word(*ifindex as usize, REFUSED) else {
+    /// Tells the packets that were refused since it was last asked, by whose share they were.
+    pub(crate) fn read_refusals(&mut self, mut tell: impl FnMut(Share, u64)) {
+        let mut refusals = std::mem::take(&mut self.refusals);
+        for (place, share) in self.shares() {
+            let Some(word) = self.ports.nth_word(place as usize, REFUSED) else {
                 continue;
             };
             let count = word.load(Ordering::Relaxed);
-            let told = self.refusals.entry(*ifindex).or_insert(0);
+            let told = refusals.entry(place).or_insert(0);
             let more = count.wrapping_sub(std::mem::replace(told, count));
             if more > 0 {
-                tell(*ifindex, u64::from(more));
+                tell(share, u64::from(more));
             }
         }
+        self.refusals = refusals;
     }
 
     /// Says that there is no engine any more: no flows are made that it would have to hear of.
@@ -454,6 +462,11 @@ impl Fast {
     }
 
     fn port(&mut self, ifindex: u32, slot: Option<PortSlot>) {
+        if ifindex >= INTERFACES {
+            // There are other hosts' shares.
+            self.refused += u64::from(slot.is_some());
+            return;
+        }
         let Some(slot) = slot else {
             // First it is no port any more, then nothing is asked.
             self.ports.set_word(ifindex as usize, 0);
@@ -491,7 +504,7 @@ impl Fast {
     fn attach(&self, ifindex: u32) -> io::Result<Attached> {
         let program = self.program.as_fd();
         self.there(move || {
-            let link = attach_tcx(program, ifindex, Side::Ingress)?;
+            let link = attach_tcx(program, ifindex, Place::First)?;
             io::Result::Ok(Attached {
                 link,
                 // Not to know what was there before is to judge it as new.

@@ -181,20 +181,27 @@ pub(super) unsafe fn bpf<A>(command: libc::c_int, attributes: &mut A) -> io::Res
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
-/// Before every other program.
 const BPF_F_BEFORE: u32 = 1 << 3;
+const BPF_F_AFTER: u32 = 1 << 4;
+/// What it is before or after is a program, named by its id.
+const BPF_F_ID: u32 = 1 << 5;
 
 /// Where a program meets an interface's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Side {
-    Ingress = BPF_TCX_INGRESS,
-    Egress = BPF_TCX_EGRESS,
+pub(crate) enum Place {
+    /// At ingress, before every other program.
+    First,
+    /// At ingress, before the program with this id.
+    Before(u32),
+    /// At ingress, after every other program.
+    Last,
+    /// At egress, before every other program.
+    Egress,
 }
 
-/// Attaches a program at tcx of an interface of the calling thread's network namespace, before all others there. It
-/// stays while somebody holds the link.
-pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> io::Result<OwnedFd> {
+/// Attaches a program at tcx of an interface of the calling thread's network namespace. It stays while somebody holds the
+/// link.
+pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, place: Place) -> io::Result<OwnedFd> {
     /// `union bpf_attr` as `BPF_LINK_CREATE` reads it.
     #[repr(C)]
     struct Attributes {
@@ -206,12 +213,18 @@ pub(crate) fn attach_tcx(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> i
         padding: u32,
         expected_revision: u64,
     }
+    let (attach_type, flags, relative) = match place {
+        Place::First => (BPF_TCX_INGRESS, BPF_F_BEFORE, 0),
+        Place::Before(id) => (BPF_TCX_INGRESS, BPF_F_BEFORE | BPF_F_ID, id),
+        Place::Last => (BPF_TCX_INGRESS, BPF_F_AFTER, 0),
+        Place::Egress => (BPF_TCX_EGRESS, BPF_F_BEFORE, 0),
+    };
     let mut attributes = Attributes {
         program: program.as_raw_fd() as u32,
         ifindex,
-        attach_type: side as u32,
-        flags: BPF_F_BEFORE,
-        relative: 0,
+        attach_type,
+        flags,
+        relative,
         padding: 0,
         expected_revision: 0,
     };

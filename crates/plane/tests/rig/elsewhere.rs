@@ -9,6 +9,7 @@ use rustix::process::{
 };
 
 use super::Rig;
+use super::two_hosts::TwoHosts;
 
 /// A plane's process.
 pub struct Elsewhere {
@@ -21,17 +22,37 @@ impl Rig {
     /// Starts another plane in the place of the one that has stopped, in a process of its own, and tells it what the other one
     /// was told.
     pub fn start_elsewhere(&mut self) -> Elsewhere {
+        Elsewhere::start(|| {
+            self.start_again();
+            self.tell_again();
+            self.links()
+        })
+    }
+}
+
+impl TwoHosts {
+    /// The same of a host's plane.
+    pub fn start_elsewhere(&mut self, host: usize) -> Elsewhere {
+        Elsewhere::start(|| {
+            self.rigs[host].start_again();
+            self.tell_again(host);
+            self.links(host)
+        })
+    }
+}
+
+impl Elsewhere {
+    /// Starts a plane as `start` does, which says what makes the kernel forward without it.
+    fn start(start: impl FnOnce() -> Vec<OwnedFd>) -> Elsewhere {
         let (told, mut tell) = std::io::pipe().unwrap();
-        // SAFETY: no other thread of this process does anything that the child would wait for: planes have stopped, and
-        // the test's harness waits for this thread. The child never returns from here.
+        // SAFETY: no other thread of this process has anything that the child would wait for: its plane has stopped, another
+        // host's shares nothing with it, and the test's harness waits for this thread. The child never returns from here.
         let process = unsafe { libc::fork() };
         if process == 0 {
             let _ = set_parent_process_death_signal(Some(Signal::KILL));
             drop(told);
             let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                self.start_again();
-                self.tell_again();
-                let links = self.links();
+                let links = start();
                 let numbers: Vec<String> = links.iter().map(|link| link.as_raw_fd().to_string()).collect();
                 writeln!(tell, "{}", numbers.join(" ")).unwrap();
                 std::mem::forget(links);
@@ -61,9 +82,7 @@ impl Rig {
         }
         elsewhere
     }
-}
 
-impl Elsewhere {
     /// Kills it; what the kernel forwards goes on as long as somebody has what comes back.
     pub fn kill(mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.links)

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use atoll_plane::{DropRecord, Plane};
@@ -224,4 +224,46 @@ pub fn eventually<T>(mut there: impl FnMut() -> Option<T>) -> T {
         assert!(start.elapsed() < DEADLINE, "it never comes to be");
         std::thread::yield_now();
     }
+}
+
+/// A connection with bytes both ways, so that it is an established one.
+pub fn settled((mut near, mut far): (TcpStream, TcpStream)) -> (TcpStream, TcpStream) {
+    for byte in 0..20 {
+        carries(&mut near, &mut far, byte);
+        carries(&mut far, &mut near, byte);
+    }
+    (near, far)
+}
+
+/// Carries a byte from the far ends first: only as an answer it is let in.
+pub fn all_carry(open: &mut [(TcpStream, TcpStream)], byte: u8) {
+    for (near, far) in open {
+        carries(far, near, byte);
+        carries(near, far, byte);
+    }
+}
+
+/// Takes programs away from where they stand, whoever else has what holds them.
+pub fn detach(links: &[OwnedFd]) {
+    const BPF_LINK_DETACH: libc::c_int = 34;
+    for link in links {
+        let descriptor = link.as_raw_fd();
+        // SAFETY: the kernel reads the descriptor's four bytes.
+        let failed = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const descriptor, 4) };
+        assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+/// How many programs stand at an interface of the calling thread's network namespace, at ingress and at egress.
+pub fn programs_at(ifindex: u32) -> [u32; 2] {
+    const BPF_PROG_QUERY: libc::c_int = 16;
+    [46_u32, 47].map(|tcx| {
+        // Interface, side, flags of the question and of the answer, where ids go (nowhere), how many there are.
+        let mut question = [0_u32; 16];
+        (question[0], question[1]) = (ifindex, tcx);
+        // SAFETY: the kernel reads and writes these words, and no ids, since there is no room for any.
+        let failed = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, question.as_mut_ptr(), 64) };
+        assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+        question[6]
+    })
 }

@@ -1,12 +1,13 @@
 //! Two hosts with a plane each, joined by an underlay.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 
 use atoll_fabric::Site;
 use atoll_model::{Delta, VpcId};
 use atoll_plane::{Capacity, Plane, PlaneConfig, Tunnel, Vni};
 
-use super::{Guest, Namespace, Rig, rows};
+use super::{Guest, Namespace, Rig, rows, socket};
 
 /// The number of the rows' VPC between the hosts.
 pub const NETWORK: u32 = 4711;
@@ -17,6 +18,8 @@ pub struct TwoHosts {
     pub rigs: [Rig; 2],
     pub addresses: [IpAddr; 2],
     pub tunnels: [Tunnel; 2],
+    /// What each host's plane was told to be on the other.
+    placed: [Vec<(Site, Option<IpAddr>)>; 2],
 }
 
 impl TwoHosts {
@@ -56,23 +59,61 @@ impl TwoHosts {
                 mtu,
             }
         });
-        let two = TwoHosts {
+        let mut two = TwoHosts {
             underlays,
             rigs,
             addresses,
             tunnels,
+            placed: [const { Vec::new() }; 2],
         };
-        for (n, rig) in two.rigs.iter().enumerate() {
-            rig.plane.set_tunnel(Some(tunnels[n])).unwrap();
-            rig.fabric.ip("link set vxlan up");
-            rig.plane.set_host(addresses[1 - n], true).unwrap();
-            rig.plane.set_network(VpcId::new(1), Vni::new(NETWORK)).unwrap();
+        for host in 0..2 {
+            two.tell_of_others(host);
+            two.rigs[host].fabric.ip("link set vxlan up");
         }
-        two.rigs[1]
-            .plane
-            .place(&[(Site::Gateways, Some(addresses[0]))])
-            .unwrap();
+        two.place(1, Site::Gateways);
         two
+    }
+
+    /// The same with an open instance on each host, in another subnet each.
+    pub fn with_guests(mtu: u32, v6: bool) -> (TwoHosts, Guest, Guest) {
+        let mut two = TwoHosts::new(mtu, v6);
+        let near = two.guest(0, 1, 10, &[rows::OPEN]);
+        let far = two.guest(1, 2, 10, &[rows::OPEN]);
+        (two, near, far)
+    }
+
+    /// What makes the kernel of a host forward without a plane, as the holder has it.
+    pub fn links(&self, host: usize) -> Vec<OwnedFd> {
+        let mut links = self.rigs[host].links();
+        links.extend(self.rigs[host].plane.tunnel_links().unwrap());
+        links
+    }
+
+    /// How many programs stand at a host's VXLAN device, at ingress and at egress.
+    pub fn programs(&self, host: usize) -> [u32; 2] {
+        let ifindex = self.tunnels[host].ifindex;
+        self.rigs[host].fabric.run(|| socket::programs_at(ifindex))
+    }
+
+    /// Tells a host's next plane what the other one was told.
+    pub fn tell_again(&mut self, host: usize) {
+        self.tell_of_others(host);
+        self.rigs[host].tell_again();
+    }
+
+    fn tell_of_others(&self, host: usize) {
+        let plane = &self.rigs[host].plane;
+        plane.set_tunnel(Some(self.tunnels[host])).unwrap();
+        plane.set_host(self.addresses[1 - host], true).unwrap();
+        plane.set_network(VpcId::new(1), Vni::new(NETWORK)).unwrap();
+        plane.place(&self.placed[host]).unwrap();
+    }
+
+    /// Says where something is, now and to later planes.
+    fn place(&mut self, host: usize, site: Site) {
+        let there = (site, Some(self.addresses[1 - host]));
+        self.rigs[host].plane.place(&[there]).unwrap();
+        self.placed[host].push(there);
     }
 
     pub fn apply(&self, delta: &Delta) {
@@ -101,10 +142,8 @@ impl TwoHosts {
             public,
             ..rows::Interface::default()
         };
-        let other = &self.rigs[1 - host];
-        other.apply(&row.delta());
-        let site = Site::Interface(guest.eni);
-        other.plane.place(&[(site, Some(self.addresses[host]))]).unwrap();
+        self.rigs[1 - host].apply(&row.delta());
+        self.place(1 - host, Site::Interface(guest.eni));
         guest
     }
 }

@@ -9,7 +9,7 @@ use atoll_net::packet::protocol;
 
 use super::bytes::{ACK, flags, from, hosts};
 use super::*;
-use crate::elsewhere::{Tunnel, Vni};
+use crate::elsewhere::{Seal, Tunnel, Vni};
 use crate::frames;
 use crate::rig_rows as rows;
 
@@ -38,7 +38,7 @@ impl Host {
             address: "192.0.2.1".parse().unwrap(),
             mtu: 1500,
         };
-        fast.tunnel(Some(&tunnel)).unwrap();
+        fast.tunnel(Some(&tunnel), engine.seal()).unwrap();
         engine.set_tunnel(Some(tunnel));
         let other: IpAddr = "192.0.2.7".parse().unwrap();
         engine.set_host(other, true);
@@ -103,8 +103,10 @@ fn a_frame_with_nothing_around_it_is_dropped_at_the_vxlan_device() {
     let host = Host::new();
     let packet = from(0, hosts()[2].v4().into(), protocol::UDP, (4000, 53));
     let frame = frames::frame(&packet);
-    let (ingress, egress) = host.fast.tunnel_programs();
+    let [ingress, last, egress] = host.fast.tunnel_programs();
     let run = test_run(ingress, &frame[vnet::LENGTH..], DEVICE, None).unwrap();
+    assert_eq!(run.verdict, TO_ENGINE);
+    let run = test_run(last, &frame[vnet::LENGTH..], DEVICE, None).unwrap();
     assert_eq!(run.verdict, DROP);
     assert_eq!(host.fast.counters().wire_refused, 1);
     // What is sent there with a label loses it.
@@ -113,10 +115,11 @@ fn a_frame_with_nothing_around_it_is_dropped_at_the_vxlan_device() {
         network: Vni::new(4711).unwrap(),
         tag: 0x8020,
     };
-    let labelled = label.put(&vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
+    let seal = host.engine.seal();
+    let labelled = label.put(seal, &vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
     let run = test_run(egress, &labelled[vnet::LENGTH..], 0, None).unwrap();
     assert_eq!((run.verdict, &run.data[..]), (0, &frame[vnet::LENGTH..]));
-    // What has none, or names no host, stays here: the kernel sends such a report when the device comes up.
+    // What has none, or another's, or names no host, stays here: the kernel sends such a report when the device comes up.
     let mut report = vec![0x33, 0x33, 0, 0, 0, 0x16, 2, 0, 0, 0, 0, 1, 0x86, 0xdd];
     report.extend([0x60, 0, 0, 0, 0, 36, 0, 1]);
     report.extend([0; 16]); // from no address
@@ -126,8 +129,42 @@ fn a_frame_with_nothing_around_it_is_dropped_at_the_vxlan_device() {
         host: "192.0.2.8".parse().unwrap(),
         ..label
     };
-    let elsewhere = stranger.put(&vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
-    for frame in [&report, &elsewhere[vnet::LENGTH..]] {
+    let elsewhere = stranger.put(seal, &vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
+    let unsealed = label.put(Seal::of(9), &vnet::Vnet::PLAIN, &frame[vnet::LENGTH..]);
+    for frame in [&report, &elsewhere[vnet::LENGTH..], &unsealed[vnet::LENGTH..]] {
         assert_eq!(test_run(egress, frame, 0, None).unwrap().verdict, DROP);
     }
+}
+
+#[test]
+fn each_host_has_a_share_of_its_own_in_the_kernel_and_leaves_none_behind() {
+    if !machine(5) {
+        return;
+    }
+    let mut host = Host::new();
+    let [one, two, three] =
+        ["192.0.2.7", "192.0.2.8", "192.0.2.9"].map(|host| host.parse::<IpAddr>().unwrap());
+    let left = |fast: &Fast, nth: u32| {
+        let word = fast
+            .ports
+            .nth_word((INTERFACES + nth) as usize, MAY_COME)
+            .unwrap();
+        word.load(Ordering::Relaxed)
+    };
+    host.engine.set_host(two, true);
+    host.follow();
+    let limits = |share| Allowance {
+        more: 0,
+        most: if share == Share::Host(one) { 10 } else { 20 },
+    };
+    host.fast.admit(Some(limits));
+    assert_eq!((left(&host.fast, 0), left(&host.fast, 1)), (11, 21));
+    host.engine.set_host(one, false);
+    host.follow();
+    assert_eq!(host.fast.shares().count(), 2, "the other host's, and the port's");
+    // Another host begins anew in its place.
+    host.engine.set_host(three, true);
+    host.follow();
+    assert_eq!((left(&host.fast, 0), left(&host.fast, 1)), (0, 21));
+    assert_eq!(host.fast.shares().count(), 3);
 }
