@@ -1,8 +1,9 @@
 //! What is counted.
 
-use atoll_fabric::Stage;
+use atoll_fabric::{Port, Stage};
 
 use crate::fast::KernelCounters;
+use crate::losses::LostFrames;
 
 /// Counts since the plane started.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +39,12 @@ pub struct Counters {
     pub answers_withheld: u64,
     /// Frames that the kernel refused to send.
     pub refused: u64,
-    /// Frames that found no free place in the receiving ring.
+    /// Frames that found no free place where they are received.
     pub overrun: u64,
+    /// Those, by where it was and by ports as far as these are known.
+    pub lost: Vec<LostFrames>,
+    /// Ports that have a lane of their own now, since they flood.
+    pub flooding: Vec<Port>,
     /// Packets that went on to other hosts.
     pub sent_elsewhere: u64,
     /// Packets that came from other hosts, whatever became of them.
@@ -69,6 +74,8 @@ impl Default for Counters {
             answers_withheld: 0,
             refused: 0,
             overrun: 0,
+            lost: Vec::new(),
+            flooding: Vec::new(),
             sent_elsewhere: 0,
             from_elsewhere: 0,
             wire_unknown: 0,

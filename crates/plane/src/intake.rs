@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sockets::Sockets;
-use crate::sys::lanes::{Lanes, Taken};
+use crate::sys::lanes::Taken;
 use crate::sys::ring::BATCH;
 
 /// All processors'.
@@ -53,7 +53,7 @@ impl Intakes {
         let each = sockets.into_iter().map(|sockets| Intake {
             descriptors: sockets
                 .lanes()
-                .flat_map(Lanes::rings)
+                .flat_map(|lanes| lanes.rings())
                 .map(|ring| ring.descriptor())
                 .collect(),
             inside: Mutex::new(Inside {

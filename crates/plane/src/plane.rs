@@ -19,6 +19,7 @@ use crate::elsewhere::{Tunnel, Vni};
 use crate::engine::{Capacity, Engine};
 use crate::error::PlaneError;
 use crate::fast::{Fast, FastCapacity, Waiting};
+use crate::floods::Floods;
 use crate::intake::Intakes;
 use crate::live_flows::{Beside, FlowQuery, LiveFlows, Scan};
 use crate::port::Attachment;
@@ -36,14 +37,14 @@ pub struct PlaneConfig {
     pub ipv4_frames: u32,
     /// The same for IPv6, of 64 KiB each.
     pub ipv6_frames: u32,
-    /// Frames no longer than 1,800 bytes that may wait in each of the eight lanes of a family, 2 KiB each.
+    /// Frames no longer than 1,800 bytes that may wait in each of a family's ten lanes for them, 2 KiB each.
     pub small_frames: u32,
     /// Whether the kernel forwards what is known by an eBPF program, and how much it keeps.
     pub fast: Option<FastCapacity>,
 }
 
 impl PlaneConfig {
-    /// For a host: 24 MiB of waiting super-segments of IPv4, 8 MiB of IPv6, and 64 MiB of small frames of each: as many in
+    /// For a host: 24 MiB of waiting super-segments of IPv4, 8 MiB of IPv6, and 80 MiB of small frames of each: as many in
     /// a lane as come while the thread that takes them waits for its turn of a processor, 4 to 8 ms.
     pub const HOST: PlaneConfig = PlaneConfig {
         capacity: Capacity::HOST,
@@ -154,12 +155,14 @@ impl Plane {
             wakes.push(wake);
         }
         let intakes = Arc::new(Intakes::new(sockets, shared.alone));
+        let floods = Arc::new(Floods::new(groups));
         let wakes: Arc<[OwnedFd]> = wakes.into();
         let mut workers = Vec::new();
         for (number, processor) in processors.into_iter().enumerate() {
             workers.push(Worker {
                 number,
                 intakes: Arc::clone(&intakes),
+                floods: Arc::clone(&floods),
                 sender: Sender::open().map_err(|source| PlaneError::Socket {
                     what: "open a packet socket for sending",
                     source,

@@ -163,6 +163,11 @@ impl Ports {
         self.by_port.len() - usize::from(self.by_port.contains_key(&Port::Internet))
     }
 
+    /// All that stand, in no order.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = &Standing> {
+        self.places.iter().filter_map(|(_, standing)| standing.as_ref())
+    }
+
     /// The port of an interface.
     #[inline]
     pub(crate) fn at(&self, ifindex: u32) -> Option<&Standing> {

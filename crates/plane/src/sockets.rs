@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::PlaneError;
-use crate::sys::lanes::{Group, Lanes};
+use crate::sys::fanout::Group;
+use crate::sys::lanes::Lanes;
 use crate::sys::ring::{EtherType, Place};
 
 /// The sockets that receive: some a protocol for all ports together, so that a port costs nothing here.
@@ -68,7 +69,9 @@ impl Sockets {
 
     /// Those that packets of flows come in at, once more: every ring of every lane.
     pub(crate) fn again(&self) -> Result<Vec<OwnedFd>, PlaneError> {
-        let rings = [&self.ipv4, &self.ipv6].into_iter().flat_map(Lanes::rings);
+        let rings = [&self.ipv4, &self.ipv6]
+            .into_iter()
+            .flat_map(|lanes| lanes.rings());
         rings
             .map(|ring| {
                 ring.as_fd()
@@ -97,6 +100,11 @@ impl Groups {
             ipv6: Group::new(threads),
             arp: Group::new(threads),
         }
+    }
+
+    /// ARP's, IPv4's and IPv6's.
+    pub(crate) fn into_each(self) -> [Group; 3] {
+        [self.arp, self.ipv4, self.ipv6]
     }
 }
 

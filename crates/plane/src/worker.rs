@@ -21,9 +21,11 @@ use atoll_model::Timestamp;
 use crate::engine::{Capacity, Emission, Engine, Outbox};
 use crate::error::PlaneError;
 use crate::fast::{Changes, Fast, Waiting};
+use crate::floods::Floods;
 use crate::intake::{Intakes, Next};
+use crate::losses::Losses;
 use crate::sockets::packets_wait;
-use crate::sys::lanes::{Lanes, Taken};
+use crate::sys::lanes::{Came, Lanes, Taken};
 use crate::sys::ring::BATCH;
 use crate::sys::sender::{Outgoing, Sender};
 use crate::sys::slab::Pages;
@@ -33,6 +35,7 @@ pub(crate) struct Core {
     pub engine: Engine,
     /// The kernel's copy of what is kept, where there is one.
     pub fast: Option<Fast>,
+    losses: Losses,
     clock: Clock,
     changes: Changes,
     swept: Instant,
@@ -72,6 +75,7 @@ impl Shared {
             core: Mutex::new(Core {
                 engine,
                 fast,
+                losses: Losses::default(),
                 clock,
                 changes: Changes::default(),
                 swept: Instant::now(),
@@ -235,6 +239,17 @@ impl Core {
         if let Some(fast) = &self.fast {
             self.engine.counters.kernel = Some(fast.counters());
         }
+        self.engine.counters.lost = self.losses.told(&self.engine.ports);
+        self.engine.counters.flooding = self.losses.flooding(&self.engine.ports);
+    }
+
+    /// Learns what lanes of one EtherType lost.
+    fn lost(&mut self, kind: usize, came: &[(usize, Came)]) {
+        for (lane, came) in came {
+            self.engine.counters.overrun += u64::from(came.lost);
+            self.losses
+                .add(kind, *lane, u64::from(came.lost), &self.engine.ports);
+        }
     }
 
     fn sweep(&mut self) {
@@ -290,6 +305,8 @@ const SWEEP: Duration = Duration::from_millis(10);
 const SWEEP_BUDGET: usize = 512;
 /// How often it is read what the kernel dropped.
 const READ_DROPS: Duration = Duration::from_millis(100);
+/// How often it is looked whether somebody floods.
+const WATCH: Duration = Duration::from_millis(5);
 /// How long the thread sleeps when nothing comes.
 const IDLE: Timespec = Timespec {
     tv_sec: 0,
@@ -330,6 +347,8 @@ pub(crate) struct Worker {
     pub number: usize,
     /// All processors' lanes.
     pub intakes: Arc<Intakes>,
+    /// Who has a lane of their own.
+    pub floods: Arc<Floods>,
     pub sender: Sender,
     /// What wakes each of the threads.
     pub wakes: Arc<[OwnedFd]>,
@@ -347,6 +366,8 @@ struct Batch {
     refused: u64,
     /// When the kernel was last asked what it lost.
     asked: Instant,
+    /// When it was last looked whether somebody floods.
+    watched: Instant,
     /// Whether a batch was walked while another one waited.
     crowded: bool,
     /// When what is to be done beside packets was last done, and how long may be slept since.
@@ -379,11 +400,13 @@ impl Worker {
             again: Waiting::default(),
             refused: 0,
             asked: Instant::now(),
+            watched: Instant::now(),
             crowded: false,
             idled: (Instant::now(), IDLE),
         };
         while !self.shared.stopping.load(Ordering::Acquire) {
             let received = self.receive(&mut batch);
+            self.watch(&mut batch);
             if received > 0 {
                 self.revalidate(STEP_BESIDE, Duration::ZERO, &mut batch.again);
                 continue;
@@ -401,14 +424,8 @@ impl Worker {
             // Where packets make it sleep ten thousand times a second, not each time.
             if !self.shared.alone || idled.elapsed() >= SWEEP {
                 *idled = Instant::now();
-                let mut lost = 0;
-                if batch.asked.elapsed() >= READ_DROPS {
-                    batch.asked = Instant::now();
-                    lost = self.lost();
-                }
                 let mut core = self.shared.lock();
                 core.engine.counters.refused += std::mem::take(&mut batch.refused);
-                core.engine.counters.overrun += lost;
                 core.sweep();
                 core.follow(&mut batch.waiting);
                 if core.settle(&mut batch.waiting, true) {
@@ -446,11 +463,38 @@ impl Worker {
         more || behind
     }
 
-    /// What found no free place. The kernel counts until it is asked, a system call for each of the rings.
-    fn lost(&self) -> u64 {
-        let mine = self.intakes.take(self.number);
-        let lanes = mine.iter().flat_map(|inside| inside.sockets.lanes());
-        lanes.map(|lanes| u64::from(lanes.lost())).sum()
+    /// Counts what found no free place, and gives ports that flood lanes of their own.
+    fn watch(&self, batch: &mut Batch) {
+        let now = Instant::now();
+        if now.saturating_duration_since(batch.watched) < WATCH {
+            return;
+        }
+        batch.watched = now;
+        let all = now.saturating_duration_since(batch.asked) >= READ_DROPS;
+        if all {
+            batch.asked = now;
+        }
+        let mut each = [const { Vec::new() }; 3];
+        for inside in &mut self.intakes.take(self.number) {
+            for (came, lanes) in each.iter_mut().zip(inside.sockets.lanes_mut()) {
+                came.extend(lanes.came(now, all));
+            }
+        }
+        for (kind, came) in each.iter().enumerate() {
+            if came.iter().any(|(_, came)| came.lost > 0) {
+                self.shared.lock().lost(kind, came);
+            }
+            if !all && came.is_empty() {
+                continue;
+            }
+            let shares = |ifindex| {
+                let core = self.shared.lock();
+                core.losses.shares(kind, ifindex, &core.engine.ports)
+            };
+            if let Some(moved) = self.floods.note(kind, now, came, shares) {
+                self.shared.lock().losses.moved(kind, moved);
+            }
+        }
     }
 
     /// Works one batch of each EtherType off. Returns how many frames there were.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use atoll_fabric::{Limits, Port, Stage};
 use atoll_net::Mac;
 use atoll_net::packet::Sum;
-use atoll_plane::{Capacity, DropRecord};
+use atoll_plane::{Capacity, Counters, DropRecord, Lane};
 use rig::socket::{DEADLINE, delivers, dropped, repeated};
 use rig::{Guest, Rig, rows, scenario};
 
@@ -177,6 +177,99 @@ fn a_scan_leaves_the_others_their_new_connections() {
         let others = |d: &DropRecord| refused(d, &near) || refused(d, &far);
         assert!(!drops.iter().any(others), "{drops:#?}");
         assert_eq!(counters.stage(Stage::TableFull), counters.misses_refused);
+    });
+}
+
+/// What a port lost in a lane of its own, and what was lost in lanes that ports share.
+fn lost(counters: &Counters, of: &Guest) -> (u64, u64) {
+    let sum = |is_it: &dyn Fn(Lane) -> bool| {
+        let of_it = counters.lost.iter().filter(|lost| is_it(lost.lane));
+        of_it
+            .filter(|lost| lost.ports.contains(&Port::Eni(of.eni)) || lost.lane != Lane::Own)
+            .map(|lost| lost.frames)
+            .sum()
+    };
+    (
+        sum(&|lane| lane == Lane::Own),
+        sum(&|lane| matches!(lane, Lane::Small(..))),
+    )
+}
+
+#[test]
+fn a_port_that_floods_is_given_a_lane_of_its_own_until_it_ends() {
+    scenario(|| {
+        let mut rig = Rig::new(capacity());
+        let flooder = rig.guest_at(1001, 1, 10, &[rows::OPEN]);
+        let near = rig.guest_at(1009, 1, 12, &[rows::OPEN]);
+        let (far, closed) = (
+            rig.guest_at(1010, 2, 12, &[rows::OPEN]),
+            rig.guest_at(1011, 2, 10, &[rows::CLOSED]),
+        );
+        let listeners: Vec<_> = (0..50).map(|n| far.namespace.listen(far.v4, 2000 + n)).collect();
+        let router = rows::subnet(1).router_mac();
+        let (ends, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (from, to, ends, sent, rig) = (&flooder, closed.v4, &ends, &sent, &rig);
+        let counters = || rig.plane.counters().unwrap();
+        let floods = [Port::Eni(flooder.eni)];
+        // Nothing is taken while so many come that they cannot find places.
+        let overrun = || {
+            let enough = sent.load(Ordering::Relaxed) + 4096;
+            let held = rig.plane.with_state(|_, _| {
+                while sent.load(Ordering::Relaxed) < enough && !ends.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+            });
+            held.unwrap();
+        };
+        let (mut again, began) = (0, Instant::now());
+        std::thread::scope(|scope| {
+            let _ending = Ending(ends);
+            scope.spawn(move || {
+                flood(from, ends, sent, |random| {
+                    let ports = (random as u16 | 1024, (random >> 16) as u16 | 1);
+                    frame(from, router, to, UDP, ports)
+                });
+            });
+            while counters().flooding != floods {
+                assert!(began.elapsed() < DEADLINE, "it never has a lane of its own");
+                overrun();
+            }
+            // What was lost before is counted when the kernel is asked the next time.
+            let (moved, own) = (Instant::now(), lost(&counters(), from).0);
+            let by_it = |counters: &Counters| counters.kernel.is_some() || lost(counters, from).0 > own;
+            while moved.elapsed() < Duration::from_millis(500) || !by_it(&counters()) {
+                assert!(
+                    began.elapsed() < DEADLINE,
+                    "what it loses is not known to be its own"
+                );
+                overrun();
+            }
+            let before = lost(&counters(), from).1;
+            assert!(before > 0);
+            // Those that shared its lane lose nothing any more.
+            for listener in &listeners {
+                let port = listener.local_addr().unwrap().port();
+                let stream = near.namespace.connect(far.v4, port).unwrap();
+                again += repeated(&stream);
+                listener.accept().unwrap();
+            }
+            let counters = counters();
+            assert_eq!(lost(&counters, from).1, before, "{counters:#?}");
+            let all: u64 = counters.lost.iter().map(|lost| lost.frames).sum();
+            assert_eq!(all, counters.overrun);
+        });
+        eprintln!("{again} sent again; {:?}", counters().lost);
+        let ended = Instant::now();
+        while !counters().flooding.is_empty() {
+            assert!(ended.elapsed() < DEADLINE, "it keeps its lane");
+            std::thread::yield_now();
+        }
+        let (a, b) = (
+            flooder.namespace.udp(flooder.v4, 4000),
+            far.namespace.udp(far.v4, 4000),
+        );
+        delivers(&a, far.v4, &b, b"question");
+        delivers(&b, flooder.v4, &a, b"answer");
     });
 }
 

@@ -4,15 +4,18 @@
 //! By length, since places are of one size in a ring: a super-segment takes a hundred times what an acknowledgement
 //! does. By port, so that one that floods fills its own lane and no other. While lanes are not crowded their frames
 //! are taken in the order in which they came in, as from a single ring; one that is half full waits for its turns.
+//!
+//! A port that floods is given another lane, and goes back. Until all is taken that it sent before, both lanes
+//! wait for turns together and are taken in the order in which frames came in, crowded or not.
 
 use std::io;
 use std::ops::AddAssign;
-use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::ring::{BATCH, EtherType, Place, Received, Ring, SMALL, set_option};
+use super::fanout::{Change, Group, LANES, Switch};
+use super::ring::{BATCH, EtherType, Place, Received, Ring};
 
-/// Lanes for small frames, a power of two: a port has one of them.
-pub(crate) const PORTS: usize = 8;
 /// Most frames of a batch that a crowded lane gets while others wait.
 const TURN: usize = BATCH / 8;
 
@@ -33,9 +36,61 @@ impl AddAssign for Taken {
 
 /// What a processor's instances send of one EtherType.
 pub(crate) struct Lanes {
-    /// Large frames first, then the small ones by port.
-    rings: Vec<Ring>,
+    lanes: Vec<Lane>,
+    switch: Arc<Switch>,
+    /// The number of the latest change that was heard of.
+    heard: u16,
+    following: Option<Following>,
 }
+
+/// One ring, with what is known of those that fill it.
+struct Lane {
+    ring: Ring,
+    /// Frames taken since the start.
+    taken: u64,
+    /// Batches in which it was more than half full.
+    crowded: u64,
+    /// Who had most of its places when it was last looked at.
+    filler: Option<u32>,
+    told: Told,
+}
+
+/// What was said of a lane last, and when.
+struct Told {
+    time: Instant,
+    taken: u64,
+    crowded: u64,
+    lost: u32,
+}
+
+/// A change of the program until all has been taken that came in before it.
+struct Following {
+    change: Change,
+    /// How many frames will have been taken of the lane that was left, then; known once the kernel obeys the change.
+    end: Option<u64>,
+}
+
+/// What came to a lane since it was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Came {
+    /// How long ago that was.
+    pub passed: Duration,
+    pub taken: u64,
+    /// What found no place.
+    pub lost: u32,
+    /// Whether anything did lately, now or when it was asked before.
+    pub overran: bool,
+    /// Whether it was more than half full.
+    pub crowded: bool,
+    /// The interface that much of it came from while it was so full, a quarter or more.
+    pub filler: Option<u32>,
+    /// How many places it has.
+    pub places: usize,
+}
+
+/// How many places are looked at to see who fills a lane, and in every how many batches.
+const SAMPLE: usize = 16;
+const EVERY: u64 = 16;
 
 impl Lanes {
     /// Opens lanes in the calling thread's network namespace: `large` places for super-segments of a size, and `small`
@@ -47,29 +102,54 @@ impl Lanes {
         group: &mut Group,
     ) -> io::Result<Lanes> {
         let mut rings = vec![Ring::open(kind, place, large)?];
-        for _ in 0..PORTS {
+        for _ in 1..LANES {
             rings.push(Ring::open(kind, Place::Small, small)?);
         }
         for ring in &rings {
             group.join(ring)?;
         }
-        Ok(Lanes { rings })
+        let lanes = rings.into_iter().map(|ring| Lane {
+            ring,
+            taken: 0,
+            crowded: 0,
+            filler: None,
+            told: Told {
+                time: Instant::now(),
+                taken: 0,
+                crowded: 0,
+                lost: 0,
+            },
+        });
+        Ok(Lanes {
+            lanes: lanes.collect(),
+            switch: group.switch(),
+            heard: 0,
+            following: None,
+        })
     }
 
     /// Takes up to [`BATCH`] frames of several lanes and gives them to `process`, then gives their places back to the
     /// kernel. Returns how many there were; none when all lanes are empty.
     pub(crate) fn receive(lanes: &mut [&mut Lanes], process: impl FnOnce(&mut [Received<'_>])) -> Taken {
-        if !lanes.iter().any(|lanes| lanes.is_ready()) {
-            return Taken::default();
+        let latest = latest(lanes.iter().flat_map(|lanes| &lanes.lanes));
+        // After that: who sees a frame that came in after a change has heard of the change.
+        let mut joined = Vec::new();
+        for (nth, lanes) in lanes.iter_mut().enumerate() {
+            let both = lanes.follow();
+            joined.extend(both.map(|change| (nth * LANES + change.from, nth * LANES + change.to)));
         }
-        let mut rings: Vec<&mut Ring> = lanes.iter_mut().flat_map(|lanes| &mut lanes.rings).collect();
-        let counts = choose(&rings);
+        let Some(latest) = latest else {
+            return Taken::default();
+        };
+        let mut lanes: Vec<&mut Lane> = lanes.iter_mut().flat_map(|lanes| &mut lanes.lanes).collect();
+        let counts = choose(&mut lanes, latest, &joined);
         let mut batch: Vec<(u64, Received<'_>)> = Vec::with_capacity(BATCH);
         let mut large = 0;
-        for (ring, count) in rings.iter_mut().zip(&counts) {
-            let times: Vec<u64> = times(ring, *count).collect();
-            large += if ring.is_small() { 0 } else { *count };
-            batch.extend(times.into_iter().zip(ring.frames(*count)));
+        for (lane, count) in lanes.iter_mut().zip(&counts) {
+            let times: Vec<u64> = times(&lane.ring, *count).collect();
+            large += if lane.ring.is_small() { 0 } else { *count };
+            lane.taken += *count as u64;
+            batch.extend(times.into_iter().zip(lane.ring.frames(*count)));
         }
         batch.sort_by_key(|(time, _)| *time);
         let mut frames: Vec<Received<'_>> = batch.into_iter().map(|(_, frame)| frame).collect();
@@ -81,31 +161,95 @@ impl Lanes {
             process(&mut frames);
         }
         drop(frames);
-        for (ring, count) in rings.iter_mut().zip(counts) {
-            ring.give_back(count);
+        for (lane, count) in lanes.iter_mut().zip(counts) {
+            lane.ring.give_back(count);
         }
         taken
     }
 
+    /// Hears of changes of the program. The one under way, until all is taken that came in before it.
+    fn follow(&mut self) -> Option<Change> {
+        if let Some(change) = self.switch.latest()
+            && change.number != self.heard
+        {
+            self.heard = change.number;
+            self.following = Some(Following { change, end: None });
+        }
+        let following = self.following.as_mut()?;
+        if self.switch.is_settled() {
+            let left = self.lanes.get(following.change.from);
+            let (taken, ready) = left.map_or((0, 0), |left| match following.end {
+                None => (left.taken, left.ring.ready(usize::MAX) as u64),
+                Some(_) => (left.taken, 0),
+            });
+            if taken >= *following.end.get_or_insert(taken + ready) {
+                self.following = None;
+                self.switch.caught_up();
+                return None;
+            }
+        }
+        Some(following.change)
+    }
+
     /// Whether a frame lies there to be taken.
     pub(crate) fn is_ready(&self) -> bool {
-        self.rings.iter().any(Ring::is_ready)
+        self.lanes.iter().any(|lane| lane.ring.is_ready())
     }
 
     /// Its rings, to be waited for.
-    pub(crate) fn rings(&self) -> &[Ring] {
-        &self.rings
+    pub(crate) fn rings(&self) -> impl Iterator<Item = &Ring> {
+        self.lanes.iter().map(|lane| &lane.ring)
     }
 
-    /// The same, to be changed by tests.
+    /// One of them, to be changed by tests.
     #[cfg(test)]
-    pub(crate) fn rings_mut(&mut self) -> &mut [Ring] {
-        &mut self.rings
+    pub(crate) fn ring_mut(&mut self, lane: usize) -> &mut Ring {
+        &mut self.lanes[lane].ring
     }
 
-    /// Frames that found no free place since the last call.
-    pub(crate) fn lost(&self) -> u32 {
-        self.rings.iter().map(Ring::lost).sum()
+    /// What came to each lane since it was last asked. The kernel counts what it lost until it is asked, a system call
+    /// for each lane: unless `all` are to be asked, it is those alone that were crowded meanwhile.
+    pub(crate) fn came(&mut self, now: Instant, all: bool) -> impl Iterator<Item = (usize, Came)> {
+        let lanes = self.lanes.iter_mut().enumerate();
+        lanes
+            .filter(move |(_, lane)| all || lane.crowded > lane.told.crowded)
+            .map(move |(nth, lane)| (nth, lane.came(now)))
+    }
+}
+
+impl Lane {
+    fn came(&mut self, now: Instant) -> Came {
+        let now = Told {
+            time: now,
+            taken: self.taken,
+            crowded: self.crowded,
+            lost: self.ring.lost(),
+        };
+        let before = std::mem::replace(&mut self.told, now);
+        Came {
+            passed: self.told.time.saturating_duration_since(before.time),
+            taken: self.taken - before.taken,
+            lost: self.told.lost,
+            overran: self.told.lost > 0 || before.lost > 0,
+            crowded: self.crowded > before.crowded,
+            filler: self.filler.take(),
+            places: self.ring.places(),
+        }
+    }
+
+    /// Sees, as soon as it was asked and now and then, who fills a lane that is more than half full.
+    fn look(&mut self) {
+        let batches = self.crowded - self.told.crowded;
+        self.crowded += 1;
+        if !batches.is_multiple_of(EVERY) {
+            return;
+        }
+        let distance = (self.ring.places() / 2 / SAMPLE).max(1);
+        let looked = self.ring.places().min(SAMPLE);
+        let met: Vec<u32> = (0..looked).map(|n| self.ring.came_from(n * distance)).collect();
+        let of = |ifindex: &u32| met.iter().filter(|other| *other == ifindex).count();
+        let most = met.iter().max_by_key(|ifindex| of(ifindex));
+        self.filler = most.copied().filter(|most| 4 * of(most) >= looked);
     }
 }
 
@@ -119,134 +263,73 @@ fn times(ring: &Ring, count: usize) -> impl Iterator<Item = u64> {
     })
 }
 
-/// How many frames of each lane are next; some, where any lie there.
-fn choose(rings: &[&mut Ring]) -> Vec<usize> {
-    let mut counts = vec![0; rings.len()];
-    let (mut last, mut busy) = (0, 0);
-    for ring in rings {
-        if let Some(latest) = times(ring, ring.ready(BATCH)).last() {
-            busy += 1;
-            last = last.max(latest);
-        }
-    }
+/// When the latest of the frames came in that are next in any lane; `None` where all are empty.
+fn latest<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Option<u64> {
+    let last = |lane: &Lane| times(&lane.ring, lane.ring.ready(BATCH)).last();
+    lanes.filter_map(last).max()
+}
+
+/// How many frames of each lane are next; some, where any lie there. `last` is what [`latest`] said just before;
+/// `joined` are pairs of lanes that are one as far as order and turns go.
+fn choose(lanes: &mut [&mut Lane], last: u64, joined: &[(usize, usize)]) -> Vec<usize> {
+    let mut counts = vec![0; lanes.len()];
+    let partner = |lane| {
+        joined
+            .iter()
+            .find(|(first, _)| *first == lane)
+            .map(|(_, second)| *second)
+    };
+    let follows = |lane| joined.iter().any(|(_, second)| *second == lane);
+    let alone = {
+        let is_ready = |lane: usize| lanes.get(lane).is_some_and(|lane| lane.ring.is_ready());
+        let firsts = (0..lanes.len()).filter(|lane| !follows(*lane));
+        let busy = firsts.filter(|lane| is_ready(*lane) || partner(*lane).is_some_and(is_ready));
+        busy.count() < 2
+    };
     // What one processor sent into two lanes is in order once every lane was looked at after the later frame was
     // seen, and nothing is taken that came in after that.
     let mut candidates = Vec::with_capacity(2 * BATCH);
     let mut crowded = Vec::new();
-    for (lane, ring) in rings.iter().enumerate() {
-        let of_it = times(ring, ring.ready(BATCH)).take_while(|time| *time <= last);
-        if busy > 1 && ring.is_half_full() {
-            // Out of order, but for a turn.
-            let mut of_it = of_it.take(TURN);
-            if let Some(first) = of_it.next() {
-                crowded.push((first, lane, 1 + of_it.count()));
+    for first in (0..lanes.len()).filter(|lane| !follows(*lane)) {
+        let pair = [Some(first), partner(first)];
+        let mut is_crowded = false;
+        for nth in pair.into_iter().flatten() {
+            if let Some(lane) = lanes.get_mut(nth)
+                && lane.ring.is_half_full()
+            {
+                lane.look();
+                is_crowded = true;
             }
+        }
+        let of_both = pair.into_iter().flatten().flat_map(|nth| {
+            let ring = lanes.get(nth).map(|lane| &lane.ring);
+            let of_it = ring.into_iter().flat_map(|ring| times(ring, ring.ready(BATCH)));
+            of_it
+                .take_while(|time| *time <= last)
+                .map(move |time| (time, nth))
+        });
+        if is_crowded && !alone {
+            // Out of order, but for a turn.
+            let mut turn: Vec<(u64, usize)> = of_both.collect();
+            turn.sort_by_key(|(time, _)| *time);
+            turn.truncate(TURN);
+            crowded.extend(turn.first().map(|(time, _)| *time).map(|time| (time, turn)));
         } else {
-            candidates.extend(of_it.map(|time| (time, lane)));
+            candidates.extend(of_both);
         }
     }
     // However many are crowded, the others have a half, and of the crowded ones those go first that have waited longest.
     let kept = candidates.len().min(BATCH / 2);
     let mut left = BATCH - kept;
     crowded.sort_unstable();
-    for (_, lane, turn) in crowded {
-        counts[lane] = turn.min(left);
-        left -= counts[lane];
+    for (_, turn) in crowded {
+        let turn = turn.into_iter().take(left);
+        left -= turn.len();
+        turn.for_each(|(_, lane)| counts[lane] += 1);
     }
     candidates.sort_by_key(|(time, _)| *time);
     for (_, lane) in candidates.into_iter().take(left + kept) {
         counts[lane] += 1;
     }
     counts
-}
-
-/// A group of sockets that share what comes in of one EtherType: lanes of as many threads as it was made for, each of
-/// which gets what was sent on its processor.
-pub(crate) struct Group {
-    threads: u32,
-    /// Given by the kernel to the first that joins.
-    number: Option<u16>,
-}
-
-/// `PACKET_FANOUT_CBPF`, and the wish for a group that nobody has.
-const FANOUT_PROGRAM: u32 = 6;
-const FANOUT_UNIQUE: u32 = 0x2000;
-
-/// Where a classic program finds what is not in the packet (`SKF_AD_OFF` and what is added to it).
-const BESIDE: u32 = -0x1000i32 as u32;
-const INTERFACE: u32 = BESIDE + 8;
-const PROCESSOR: u32 = BESIDE + 36;
-
-impl Group {
-    pub(crate) fn new(threads: usize) -> Group {
-        Group {
-            threads: threads.max(1) as u32,
-            number: None,
-        }
-    }
-
-    /// Adds a socket. The first one brings the program that chooses among them.
-    fn join(&mut self, ring: &Ring) -> io::Result<()> {
-        let (group, flags) = match self.number {
-            Some(group) => (u32::from(group), 0),
-            None => (0, FANOUT_UNIQUE),
-        };
-        let request = group | (FANOUT_PROGRAM | flags) << 16;
-        set_option(ring, libc::PACKET_FANOUT, &request)?;
-        if self.number.is_none() {
-            let mut joined = 0u32;
-            let mut length = size_of::<u32>() as libc::socklen_t;
-            // SAFETY: the kernel writes at most `length` bytes into `joined`.
-            let failed = unsafe {
-                libc::getsockopt(
-                    ring.as_fd().as_raw_fd(),
-                    libc::SOL_PACKET,
-                    libc::PACKET_FANOUT,
-                    (&raw mut joined).cast(),
-                    &raw mut length,
-                )
-            };
-            if failed != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            self.number = Some(joined as u16);
-            let mut program = self.program();
-            let filter = libc::sock_fprog {
-                len: program.len() as u16,
-                filter: program.as_mut_ptr(),
-            };
-            set_option(ring, libc::PACKET_FANOUT_DATA, &filter)?;
-        }
-        Ok(())
-    }
-
-    /// Returns the number of the socket that gets a packet: those of a thread follow each other.
-    fn program(&self) -> Vec<libc::sock_filter> {
-        let step = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
-            code: code as u16,
-            jt,
-            jf,
-            k,
-        };
-        use libc::{
-            BPF_A, BPF_ABS, BPF_ADD, BPF_ALU, BPF_AND, BPF_IMM, BPF_JA, BPF_JGT, BPF_JMP, BPF_K, BPF_LD,
-            BPF_LEN, BPF_MISC, BPF_MOD, BPF_MUL, BPF_RET, BPF_TAX, BPF_W, BPF_X,
-        };
-        vec![
-            // The IP packet's length: there is no Ethernet header where the program looks.
-            step(BPF_LD | BPF_W | BPF_LEN, 0, 0, 0),
-            step(BPF_JMP | BPF_JGT | BPF_K, 0, 2, SMALL),
-            step(BPF_LD | BPF_IMM, 0, 0, 0),
-            step(BPF_JMP | BPF_JA, 0, 0, 3),
-            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, INTERFACE),
-            step(BPF_ALU | BPF_AND | BPF_K, 0, 0, PORTS as u32 - 1),
-            step(BPF_ALU | BPF_ADD | BPF_K, 0, 0, 1),
-            step(BPF_MISC | BPF_TAX, 0, 0, 0),
-            step(BPF_LD | BPF_W | BPF_ABS, 0, 0, PROCESSOR),
-            step(BPF_ALU | BPF_MOD | BPF_K, 0, 0, self.threads),
-            step(BPF_ALU | BPF_MUL | BPF_K, 0, 0, PORTS as u32 + 1),
-            step(BPF_ALU | BPF_ADD | BPF_X, 0, 0, 0),
-            step(BPF_RET | BPF_A, 0, 0, 0),
-        ]
-    }
 }

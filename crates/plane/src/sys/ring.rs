@@ -183,6 +183,19 @@ impl Ring {
         u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec)
     }
 
+    /// The interface that a frame came in at, as [`Ring::came_in`].
+    pub(crate) fn came_from(&self, n: usize) -> u32 {
+        let frame = self.frame_at((self.next + n) % self.frames);
+        // SAFETY: the place holds the ring's header and an address behind it, and is ours until it is given back.
+        let address = unsafe {
+            frame
+                .add(libc::TPACKET_ALIGN(size_of::<libc::tpacket2_hdr>()))
+                .cast::<libc::sockaddr_ll>()
+                .read()
+        };
+        address.sll_ifindex as u32
+    }
+
     /// Says that a frame came in at another time, as where the clock was set back after it.
     #[cfg(test)]
     pub(crate) fn came_in_later(&mut self, n: usize, seconds: u32) {
@@ -245,6 +258,11 @@ impl Ring {
     /// Whether its places are for small frames.
     pub(crate) fn is_small(&self) -> bool {
         self.frame_size == Place::Small as usize
+    }
+
+    /// How many places it has.
+    pub(crate) fn places(&self) -> usize {
+        self.frames
     }
 
     /// Whether more than half of its places are taken.

@@ -1,0 +1,199 @@
+//! What found no free place where frames are received, and whose it was.
+//!
+//! The kernel counts by socket, which is by lane. Only of a port that has a lane for itself is it known that they were its
+//! own; of other lanes, who uses them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use atoll_fabric::Port;
+
+use crate::port::Ports;
+use crate::sys::fanout::{LANES, SHARED, own_lane, shared_lane};
+
+/// Frames that found no free place, since the plane started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostFrames {
+    /// The lane that was full.
+    pub lane: Lane,
+    /// Of [`Lane::Own`] the port whose they were, else those that use the lane now; none where all do.
+    pub ports: Vec<Port>,
+    /// How many.
+    pub frames: u64,
+}
+
+/// Where frames wait that nobody has received yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// The lane that one port had for itself while it flooded.
+    Own,
+    /// That of several ports that flooded at a time.
+    Flooding(Family, usize),
+    /// One of the eight that ports share for small frames, from 0.
+    Small(Family, usize),
+    /// That of all ports for frames of more than 1,800 bytes.
+    Large(Family),
+}
+
+/// Of what the frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// ARP.
+    Arp,
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+const FAMILIES: [Family; 3] = [Family::Arp, Family::Ipv4, Family::Ipv6];
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |family: &Family| match family {
+            Family::Arp => "arp",
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        };
+        match self {
+            Lane::Own => f.write_str("own"),
+            Lane::Flooding(family, nth) => write!(f, "{}-flooding-{nth}", name(family)),
+            Lane::Small(family, nth) => write!(f, "{}-small-{nth}", name(family)),
+            Lane::Large(family) => write!(f, "{}-large", name(family)),
+        }
+    }
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    own: BTreeMap<Port, u64>,
+    lanes: [[u64; LANES]; 3],
+    /// Who has which lane while they flood, as (interface, lane).
+    moved: [Vec<(u32, usize)>; 3],
+}
+
+/// Most ports that are counted one by one.
+const MOST: usize = 64;
+
+impl Losses {
+    /// Learns who has lanes of their own from now on.
+    pub(crate) fn moved(&mut self, kind: usize, moved: Vec<(u32, usize)>) {
+        if let Some(before) = self.moved.get_mut(kind) {
+            *before = moved;
+        }
+    }
+
+    /// Learns of frames that a lane lost.
+    pub(crate) fn add(&mut self, kind: usize, lane: usize, frames: u64, ports: &Ports) {
+        if let Some(port) = self.sole(kind, lane, ports)
+            && (self.own.len() < MOST || self.own.contains_key(&port))
+        {
+            *self.own.entry(port).or_default() += frames;
+        } else if let Some(count) = self.lanes.get_mut(kind).and_then(|lanes| lanes.get_mut(lane)) {
+            *count += frames;
+        }
+    }
+
+    /// Whether other ports have the same lane as this one.
+    pub(crate) fn shares(&self, kind: usize, ifindex: u32, ports: &Ports) -> bool {
+        let lane = shared_lane(ifindex);
+        ports
+            .standing()
+            .any(|port| port.ifindex != ifindex && self.lane(kind, port.ifindex) == lane)
+    }
+
+    /// The port that has a lane of its own for itself.
+    fn sole(&self, kind: usize, lane: usize, ports: &Ports) -> Option<Port> {
+        let mut of_it = self.moved.get(kind)?.iter().filter(|(_, own)| *own == lane);
+        let (ifindex, _) = of_it.next()?;
+        let standing = of_it.next().is_none().then(|| ports.at(*ifindex))?;
+        Some(standing?.attachment.port())
+    }
+
+    /// The lane that an interface's small frames come in at.
+    fn lane(&self, kind: usize, ifindex: u32) -> usize {
+        let moved = self.moved.get(kind).into_iter().flatten();
+        let own = moved.clone().find(|(moved, _)| *moved == ifindex);
+        own.map_or_else(|| shared_lane(ifindex), |(_, lane)| *lane)
+    }
+
+    /// Ports that have a lane of their own now.
+    pub(crate) fn flooding(&self, ports: &Ports) -> Vec<Port> {
+        let moved = self.moved.iter().flatten();
+        let standing = moved.filter_map(|(ifindex, _)| ports.at(*ifindex));
+        let mut flooding: Vec<Port> = standing.map(|port| port.attachment.port()).collect();
+        flooding.sort_unstable();
+        flooding.dedup();
+        flooding
+    }
+
+    /// What was lost, that which is known best first.
+    pub(crate) fn told(&self, ports: &Ports) -> Vec<LostFrames> {
+        let own = self.own.iter().map(|(port, frames)| LostFrames {
+            lane: Lane::Own,
+            ports: vec![*port],
+            frames: *frames,
+        });
+        let mut told: Vec<LostFrames> = own.collect();
+        for (kind, (family, lanes)) in FAMILIES.into_iter().zip(&self.lanes).enumerate() {
+            for (lane, frames) in lanes.iter().enumerate().filter(|(_, frames)| **frames > 0) {
+                let of_it = |port: &crate::port::Standing| self.lane(kind, port.ifindex) == lane;
+                let users = ports.standing().filter(|port| of_it(port));
+                let mut users: Vec<Port> = users.map(|port| port.attachment.port()).collect();
+                users.sort_unstable();
+                let name = match lane {
+                    0 => Lane::Large(family),
+                    lane if lane <= SHARED => Lane::Small(family, lane - 1),
+                    lane => Lane::Flooding(family, lane - own_lane(0)),
+                };
+                told.push(LostFrames {
+                    lane: name,
+                    ports: users,
+                    frames: *frames,
+                });
+            }
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::Attachment;
+    use atoll_model::EniId;
+
+    const IPV4: usize = 1;
+
+    #[test]
+    fn only_who_has_a_lane_alone_is_said_to_have_lost() {
+        let (mut ports, mut losses) = (Ports::default(), Losses::default());
+        let port = |nth| Port::Eni(EniId::new(nth));
+        for (ifindex, eni) in [(9, 1), (17, 2), (10, 3)] {
+            ports.up(ifindex, Attachment::Eni(EniId::new(eni))).unwrap();
+        }
+        assert!(losses.shares(IPV4, 9, &ports) && !losses.shares(IPV4, 10, &ports));
+        losses.add(IPV4, shared_lane(9), 5, &ports);
+        losses.moved(IPV4, vec![(9, own_lane(0))]);
+        assert!(!losses.shares(IPV4, 17, &ports), "it has the lane for itself now");
+        losses.add(IPV4, own_lane(0), 7, &ports);
+        assert_eq!(losses.flooding(&ports), [port(1)]);
+        losses.moved(IPV4, vec![(9, own_lane(0)), (10, own_lane(0))]);
+        losses.add(IPV4, own_lane(0), 11, &ports);
+        losses.add(IPV4, 0, 13, &ports);
+        let lost = |lane, ports: &[Port], frames| LostFrames {
+            lane,
+            ports: ports.to_vec(),
+            frames,
+        };
+        let all = [
+            lost(Lane::Own, &[port(1)], 7),
+            lost(Lane::Large(Family::Ipv4), &[], 13),
+            lost(Lane::Small(Family::Ipv4, 1), &[port(2)], 5),
+            lost(Lane::Flooding(Family::Ipv4, 0), &[port(1), port(3)], 11),
+        ];
+        assert_eq!(losses.told(&ports), all);
+        assert_eq!(all[3].lane.to_string(), "ipv4-flooding-0");
+    }
+}
