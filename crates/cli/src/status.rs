@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use atoll_daemon::control::protocol::{FlowNumbers, Reply, Request, Status};
 
 use crate::connection::{Connection, ConnectionError};
+use crate::output::Visible;
 use crate::{Outcome, arguments, output, table};
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Status) -> Outcome {
@@ -37,8 +38,36 @@ fn of_flows(flows: &FlowNumbers) -> String {
         let refused = flows.misses_refused;
         text += &format!("; {refused} packets beyond their port's share were refused (atoll top)");
     }
+    if flows.overrun > 0 {
+        let whose = flows.lost.iter().take(LOST);
+        let whose: Vec<String> = whose
+            .map(|lost| format!("{} {}", lost.frames, Visible(&lost.whose())))
+            .collect();
+        text += &format!(
+            "; {} frames found no place where they are received: {}",
+            flows.overrun,
+            whose.join(", ")
+        );
+        if flows.lost.len() > LOST {
+            text += ", … (--json)";
+        }
+    }
+    if !flows.flooding.is_empty() {
+        let names = flows
+            .flooding
+            .iter()
+            .map(|port| Visible(port.shortest()).to_string());
+        let names: Vec<String> = names.collect();
+        text += &format!(
+            "; with a lane of their own while they flood: {}",
+            names.join(", ")
+        );
+    }
     text
 }
+
+/// Most lanes whose losses are told.
+const LOST: usize = 4;
 
 fn print(status: &Status) -> std::io::Result<()> {
     output::line(format!(

@@ -112,7 +112,10 @@ impl Daemon {
             auth: self.auth.to_string(),
             data_plane: self.data_plane.to_string(),
             data_plane_reason: self.data_plane_reason.clone(),
-            flows: self.plane.as_ref().and_then(flows::numbers),
+            flows: self
+                .plane
+                .as_ref()
+                .and_then(|plane| flows::numbers(&self.current(), plane)),
             data_directory: self
                 .data_directory
                 .as_ref()

@@ -12,7 +12,8 @@ use atoll_plane::{Counters, Ends, FlowQuery, LiveFlow, Plane, Way};
 use atoll_region::Region;
 
 use crate::control::protocol::{
-    Counted, EngineCounters, Flow, FlowNumbers, FlowWay, Flows, KernelCounters, Sample, StageCount,
+    Counted, EngineCounters, Flow, FlowNumbers, FlowWay, Flows, KernelCounters, LostFrames, PortName, Sample,
+    StageCount,
 };
 use crate::daemon::Daemon;
 use crate::entropy;
@@ -21,6 +22,8 @@ use crate::reconcile::internet;
 
 /// Most flows in one answer: it has to fit a control reply.
 const MOST: u32 = 8000;
+/// Most ports that are named of those that share a lane.
+const NAMED: usize = 4;
 
 impl Daemon {
     /// Flows that are known now, of one place or all.
@@ -75,7 +78,7 @@ impl Daemon {
             connections: counts.connections as u64,
             mappings: counts.mappings as u64,
             kept_answers: counts.kept_answers as u64,
-            counted: counted(&counters),
+            counted: counted(&self.current(), &counters),
             flows,
             truncated,
         })
@@ -85,7 +88,7 @@ impl Daemon {
 const NO_PLANE: &str = "this daemon has no data plane, so it knows no flows (--data-plane none)";
 
 /// What the data plane knows of flows, in numbers; `None` when it has ended.
-pub(crate) fn numbers(plane: &Plane) -> Option<FlowNumbers> {
+pub(crate) fn numbers(regions: &[Arc<Region>], plane: &Plane) -> Option<FlowNumbers> {
     let (flows, counters) = (plane.flows().ok()?, plane.counters().ok()?);
     Some(FlowNumbers {
         connections: flows.connections,
@@ -93,10 +96,49 @@ pub(crate) fn numbers(plane: &Plane) -> Option<FlowNumbers> {
         written_down: flows.written_down,
         misses_refused: counters.misses_refused,
         revalidated: counters.revalidated,
+        overrun: counters.overrun,
+        lost: lost(regions, &counters),
+        flooding: names(regions, &counters.flooding),
     })
 }
 
-fn counted(counters: &Counters) -> Counted {
+fn names(regions: &[Arc<Region>], ports: &[Port]) -> Vec<PortName> {
+    let name = |port: &Port| PortName {
+        port: port_id(*port),
+        name: port_name(regions, *port),
+    };
+    ports.iter().map(name).collect()
+}
+
+/// What found no free place, by lanes.
+fn lost(regions: &[Arc<Region>], counters: &Counters) -> Vec<LostFrames> {
+    let told = |lost: &atoll_plane::LostFrames| {
+        let named = lost.ports.get(..NAMED).unwrap_or(&lost.ports);
+        LostFrames {
+            lane: lost.lane.to_string(),
+            ports: names(regions, named),
+            more_ports: (lost.ports.len() - named.len()) as u64,
+            frames: lost.frames,
+        }
+    };
+    counters.lost.iter().map(told).collect()
+}
+
+fn port_id(port: Port) -> String {
+    match port {
+        Port::Eni(id) => id.to_string(),
+        Port::Internet => internet::ID.to_owned(),
+    }
+}
+
+fn port_name(regions: &[Arc<Region>], port: Port) -> Option<String> {
+    match port {
+        Port::Eni(id) => atoll_lens::name_of(regions, atoll_fabric::Place::Interface(id)),
+        Port::Internet => None,
+    }
+}
+
+fn counted(regions: &[Arc<Region>], counters: &Counters) -> Counted {
     let count = |stage: &Stage| {
         (counters.stage(*stage) > 0).then(|| StageCount {
             stage: stage.as_str().to_owned(),
@@ -133,6 +175,8 @@ fn counted(counters: &Counters) -> Counted {
             refused: kernel.refused,
         }),
         stages: Stage::ALL.iter().filter_map(count).collect(),
+        lost: lost(regions, counters),
+        flooding: names(regions, &counters.flooding),
     }
 }
 
@@ -180,14 +224,7 @@ fn state_name(number: u8, state: State) -> &'static str {
 }
 
 fn direction(regions: &[Arc<Region>], way: &Way, now: Timestamp) -> FlowWay {
-    let port = |port: Port| match port {
-        Port::Eni(id) => id.to_string(),
-        Port::Internet => internet::ID.to_owned(),
-    };
-    let name = |port: Port| match port {
-        Port::Eni(id) => atoll_lens::name_of(regions, atoll_fabric::Place::Interface(id)),
-        Port::Internet => None,
-    };
+    let name = |port: Port| port_name(regions, port);
     let (source, destination) = both(&way.came);
     let (sent_source, sent_destination) = both(&way.leaves);
     let id = |ends: &Ends| match ends.l4 {
@@ -197,9 +234,9 @@ fn direction(regions: &[Arc<Region>], way: &Way, now: Timestamp) -> FlowWay {
     let changed = |sent: String, came: &String| (sent != *came).then_some(sent);
     let last_seen = way.kernel.and_then(|kernel| kernel.last_seen);
     FlowWay {
-        from: port(way.ingress),
+        from: port_id(way.ingress),
         from_name: name(way.ingress),
-        to: port(way.out),
+        to: port_id(way.out),
         to_name: name(way.out),
         translated_source: changed(sent_source, &source),
         translated_destination: changed(sent_destination, &destination),

@@ -45,6 +45,8 @@ pub struct Counters {
     pub lost: Vec<LostFrames>,
     /// Ports that have a lane of their own now, since they flood.
     pub flooding: Vec<Port>,
+    /// How often a port was given one.
+    pub lanes_given: u64,
     /// Packets that went on to other hosts.
     pub sent_elsewhere: u64,
     /// Packets that came from other hosts, whatever became of them.
@@ -76,6 +78,7 @@ impl Default for Counters {
             overrun: 0,
             lost: Vec::new(),
             flooding: Vec::new(),
+            lanes_given: 0,
             sent_elsewhere: 0,
             from_elsewhere: 0,
             wire_unknown: 0,

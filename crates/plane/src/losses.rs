@@ -71,6 +71,8 @@ pub(crate) struct Losses {
     lanes: [[u64; LANES]; 3],
     /// Who has which lane while they flood, as (interface, lane).
     moved: [Vec<(u32, usize)>; 3],
+    /// How often a port was given one.
+    pub given: u64,
 }
 
 /// Most ports that are counted one by one.
@@ -80,6 +82,7 @@ impl Losses {
     /// Learns who has lanes of their own from now on.
     pub(crate) fn moved(&mut self, kind: usize, moved: Vec<(u32, usize)>) {
         if let Some(before) = self.moved.get_mut(kind) {
+            self.given += u64::from(moved.len() > before.len());
             *before = moved;
         }
     }

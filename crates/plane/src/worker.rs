@@ -241,6 +241,7 @@ impl Core {
         }
         self.engine.counters.lost = self.losses.told(&self.engine.ports);
         self.engine.counters.flooding = self.losses.flooding(&self.engine.ports);
+        self.engine.counters.lanes_given = self.losses.given;
     }
 
     /// Learns what lanes of one EtherType lost.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use atoll_daemon::control::protocol::{Flow, FlowWay, Sample};
+use atoll_daemon::control::protocol::{Flow, FlowWay, LostFrames, PortName, Sample};
 use serde::Serialize;
 
 use crate::flows;
@@ -33,6 +33,10 @@ pub struct Rates {
     pub misses: Vec<Rate>,
     /// Dropped packets, by the check.
     pub drops: Vec<Rate>,
+    /// Frames that found no free place where they are received, by lane.
+    pub lost: Vec<LostRate>,
+    /// Ports that have a lane of their own, since they flood.
+    pub flooding: Vec<PortName>,
     /// Network interfaces that have a port.
     pub interfaces: u64,
     /// Connections tracked, both ends counted.
@@ -58,6 +62,16 @@ pub struct Rate {
     pub per_second: f64,
     /// How often since the data plane started.
     pub total: u64,
+}
+
+/// Frames that found no free place in a lane.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LostRate {
+    /// The lane, and whose it is.
+    #[serde(flatten)]
+    pub lost: LostFrames,
+    /// How many a second.
+    pub per_second: f64,
 }
 
 /// A flow, both directions together. Without counters of the kernel's its rates are unknown.
@@ -329,6 +343,18 @@ impl Rates {
             .map(|count| rate(&count.stage, stage(&count.stage), count.packets))
             .collect();
         drops.sort_by(|a, b| b.per_second.total_cmp(&a.per_second).then(b.total.cmp(&a.total)));
+        let lost = now.counted.lost.iter().map(|lost| {
+            // Ports that share a lane come and go: it is the same one.
+            let is_it = |before: &&LostFrames| {
+                before.lane == lost.lane && (lost.lane != "own" || before.ports == lost.ports)
+            };
+            let before = before.counted.lost.iter().find(is_it);
+            let before = before.map_or(0, |before| before.frames);
+            LostRate {
+                per_second: between.rate(grown(before, lost.frames)),
+                lost: lost.clone(),
+            }
+        });
         let mut misses: Vec<Rate> = misses.into_iter().filter(|miss| miss.total > 0).collect();
         misses.sort_by(|a, b| b.per_second.total_cmp(&a.per_second));
         let mut rates = Rates {
@@ -340,6 +366,8 @@ impl Rates {
             hit_ratio: (hit + missed > 0.0).then(|| hit / (hit + missed)),
             made_per_second: kernel.map(|(then, at)| between.rate(grown(then.made, at.made))),
             revalidated: rate("looked at again", then.revalidated, at.revalidated),
+            lost: lost.collect(),
+            flooding: now.counted.flooding.clone(),
             misses,
             drops,
             interfaces: now.interfaces,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use atoll_daemon::control::protocol::{
-    Counted, EngineCounters, Flow, FlowWay, KernelCounters, Sample, StageCount,
+    Counted, EngineCounters, Flow, FlowWay, KernelCounters, LostFrames, PortName, Sample, StageCount,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -287,6 +287,41 @@ fn a_frame_says_what_happens() {
         assert!(row.contains(part), "{part}: {row}");
     }
     assert_eq!(lines[19], "paused   q quit   p pause   s sort: packets/s");
+}
+
+#[test]
+fn frames_that_nobody_received_are_drops_of_those_that_share_a_lane() {
+    let port = |name: &str| PortName {
+        port: format!("eni-{name}"),
+        name: Some(name.into()),
+    };
+    let lost = |lane: &str, ports: &[&str], frames| LostFrames {
+        lane: lane.into(),
+        ports: ports.iter().map(|name| port(name)).collect(),
+        more_ports: 0,
+        frames,
+    };
+    let (mut before, mut now) = two_samples();
+    before.counted.lost = vec![lost("own", &["web-a"], 10), lost("ipv4-small-1", &["web-a"], 7)];
+    now.counted.lost = vec![
+        lost("own", &["web-a"], 4010),
+        lost("own", &["db-a"], 2),
+        lost("ipv4-small-1", &["db-a", "web-b"], 9),
+        lost("ipv6-large", &[], 1),
+    ];
+    now.counted.flooding = vec![port("web-a")];
+    let rates = Rates::between(&before, &now, Duration::from_secs(2));
+    let rate: Vec<f64> = rates.lost.iter().map(|lost| lost.per_second).collect();
+    assert_eq!(rate, [2000.0, 1.0, 1.0, 0.5]);
+    let frame = frame(&rates, 200, 20);
+    for part in [
+        "no place: web-a",
+        "no place: of db-a or web-b",
+        "no place: of any (ipv6-large)",
+        "flooding: web-a",
+    ] {
+        assert!(frame.contains(part), "{part}: {frame}");
+    }
 }
 
 #[test]

@@ -43,7 +43,8 @@ fn per_second(rate: Option<f64>) -> String {
 impl View<'_> {
     fn listed(&self) -> u16 {
         let rates = self.rates;
-        let longest = rates.misses.len().max(rates.drops.len()).max(rates.ports.len());
+        let dropped = rates.drops.len() + rates.lost.len();
+        let longest = rates.misses.len().max(dropped).max(rates.ports.len());
         // A title, a row at least, and a blank line.
         longest.clamp(1, LISTED) as u16 + 2
     }
@@ -67,7 +68,7 @@ impl View<'_> {
         let third = Constraint::Ratio(1, 3);
         let [misses, drops, ports] = Layout::horizontal([third, third, third]).spacing(2).areas(lists);
         list("Misses", "none", &self.rates.misses, misses, buffer);
-        list("Drops", "none", &self.rates.drops, drops, buffer);
+        list("Drops", "none", &self.dropped(), drops, buffer);
         self.ports(ports, buffer);
         self.flows(flows, buffer);
         if self.keys {
@@ -75,6 +76,18 @@ impl View<'_> {
             let keys = format!("{paused}q quit   p pause   s sort: {}", self.sort.name());
             Line::from(keys).reversed().render(foot, buffer);
         }
+    }
+
+    /// What the rules dropped, and what nobody received.
+    fn dropped(&self) -> Vec<Rate> {
+        let lost = self.rates.lost.iter().map(|lost| Rate {
+            name: format!("no place: {}", lost.lost.whose()),
+            per_second: lost.per_second,
+            total: lost.lost.frames,
+        });
+        let mut dropped: Vec<Rate> = self.rates.drops.iter().cloned().chain(lost).collect();
+        dropped.sort_by(|a, b| b.per_second.total_cmp(&a.per_second).then(b.total.cmp(&a.total)));
+        dropped
     }
 
     fn head(&self, area: Rect, buffer: &mut Buffer) {
@@ -107,8 +120,15 @@ impl View<'_> {
                 per_second(Some(rates.revalidated.per_second))
             ),
         };
+        let flooding = match &*rates.flooding {
+            [] => String::new(),
+            ports => {
+                let names: Vec<String> = ports.iter().map(|port| shown(port.shortest())).collect();
+                format!("   flooding: {}", names.join(", "))
+            }
+        };
         let state = format!(
-            "flows {}{more}   kept answers {}   connections {}   NAT mappings {}   interfaces {}{looked}",
+            "flows {}{more}   kept answers {}   connections {}   NAT mappings {}   interfaces {}{flooding}{looked}",
             rates.flows.len(),
             rates.kept_answers,
             rates.connections,

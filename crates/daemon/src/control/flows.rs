@@ -107,6 +107,59 @@ pub struct Counted {
     pub kernel: Option<KernelCounters>,
     /// Packets by where they ended, of both; stages without any are left out.
     pub stages: Vec<StageCount>,
+    /// What found no free place where it is received, what is known best first.
+    #[serde(default)]
+    pub lost: Vec<LostFrames>,
+    /// Ports that have a lane of their own now, since they flood.
+    #[serde(default)]
+    pub flooding: Vec<PortName>,
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortName {
+    /// An interface's id, or `internet`.
+    pub port: String,
+    /// That interface's name or its instance's.
+    pub name: Option<String>,
+}
+
+impl PortName {
+    /// What people call it.
+    pub fn shortest(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.port)
+    }
+}
+
+/// Frames that found no free place where they are received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostFrames {
+    /// The lane that was full: `own`, that of one port while it flooded; `ipv4-flooding-0`, that of several at a time;
+    /// `ipv4-small-3`, one of eight that ports share for frames of up to 1,800 bytes; `ipv4-large`, that of all ports for
+    /// longer ones; the same with `ipv6` and `arp`.
+    pub lane: String,
+    /// Of `own` the port whose frames they were; else some of those that use the lane now; none where all do.
+    pub ports: Vec<PortName>,
+    /// How many use it that are not among these.
+    pub more_ports: u64,
+    /// How many frames.
+    pub frames: u64,
+}
+
+impl LostFrames {
+    /// Whose they were, as far as that is known.
+    pub fn whose(&self) -> String {
+        let names: Vec<&str> = self.ports.iter().map(PortName::shortest).collect();
+        let more = match self.more_ports {
+            0 => String::new(),
+            more => format!(" or {more} more"),
+        };
+        match &*names {
+            [] => format!("of any ({})", self.lane),
+            names if self.lane == "own" => names.join(", "),
+            names => format!("of {}{more}", names.join(" or ")),
+        }
+    }
 }
 
 /// Packets that came to the engine.
@@ -132,7 +185,7 @@ pub struct EngineCounters {
     pub answers: u64,
     /// Frames that the kernel refused to send.
     pub refused: u64,
-    /// Frames that found no free place in the receiving ring.
+    /// Frames that found no free place where they are received.
     pub overrun: u64,
 }
 

@@ -7,7 +7,9 @@ use atoll_instance::Limits;
 use atoll_lens::{Query, Trace};
 use serde::{Deserialize, Serialize};
 
-pub use super::flows::{Counted, EngineCounters, Flow, FlowWay, Flows, KernelCounters, Sample, StageCount};
+pub use super::flows::{
+    Counted, EngineCounters, Flow, FlowWay, Flows, KernelCounters, LostFrames, PortName, Sample, StageCount,
+};
 
 /// The longest request, in bytes.
 pub const MAX_REQUEST: u64 = 64 * 1024;
@@ -61,7 +63,7 @@ pub enum Request {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Reply {
     /// To [`Request::Status`].
-    Status(Status),
+    Status(Box<Status>),
     /// To [`Request::Env`].
     Env(Env),
     /// To [`Request::Trace`].
@@ -113,7 +115,7 @@ pub struct Status {
 }
 
 /// What the data plane knows of flows, in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowNumbers {
     /// Connections that security groups track, both ends counted.
     pub connections: usize,
@@ -126,6 +128,15 @@ pub struct FlowNumbers {
     /// Kept answers that changes made stale and that were looked at again before a packet came, since the start.
     #[serde(default)]
     pub revalidated: u64,
+    /// Frames that found no free place where they are received, since the start.
+    #[serde(default)]
+    pub overrun: u64,
+    /// Those, by where it was and by ports as far as these are known.
+    #[serde(default)]
+    pub lost: Vec<LostFrames>,
+    /// Ports that have a lane of their own now, since they flood.
+    #[serde(default)]
+    pub flooding: Vec<PortName>,
 }
 
 /// A region.

@@ -88,7 +88,7 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
         Request::Status => {
             let daemon = daemon.clone();
             match tokio::task::spawn_blocking(move || daemon.status()).await {
-                Ok(status) => Reply::Status(status),
+                Ok(status) => Reply::Status(Box::new(status)),
                 Err(panic) => refused(panic.to_string()),
             }
         }
