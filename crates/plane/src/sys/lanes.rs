@@ -245,11 +245,11 @@ impl Lane {
             return;
         }
         let distance = (self.ring.places() / 2 / SAMPLE).max(1);
-        let looked = self.ring.places().min(SAMPLE);
-        let met: Vec<u32> = (0..looked).map(|n| self.ring.came_from(n * distance)).collect();
+        let met = (0..SAMPLE).filter_map(|n| self.ring.came_from(n * distance));
+        let met: Vec<u32> = met.collect();
         let of = |ifindex: &u32| met.iter().filter(|other| *other == ifindex).count();
         let most = met.iter().max_by_key(|ifindex| of(ifindex));
-        self.filler = most.copied().filter(|most| 4 * of(most) >= looked);
+        self.filler = most.copied().filter(|most| 4 * of(most) >= met.len());
     }
 }
 
@@ -292,6 +292,10 @@ fn choose(lanes: &mut [&mut Lane], last: u64, joined: &[(usize, usize)]) -> Vec<
     let mut crowded = Vec::new();
     for first in (0..lanes.len()).filter(|lane| !follows(*lane)) {
         let pair = [Some(first), partner(first)];
+        let is_ready = |nth: usize| lanes.get(nth).is_some_and(|lane| lane.ring.is_ready());
+        if !pair.into_iter().flatten().any(is_ready) {
+            continue;
+        }
         let mut is_crowded = false;
         for nth in pair.into_iter().flatten() {
             if let Some(lane) = lanes.get_mut(nth)

@@ -183,8 +183,11 @@ impl Ring {
         u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec)
     }
 
-    /// The interface that a frame came in at, as [`Ring::came_in`].
-    pub(crate) fn came_from(&self, n: usize) -> u32 {
+    /// The interface that the frame came in at that lies `n` behind the next one, if one lies there.
+    pub(crate) fn came_from(&self, n: usize) -> Option<u32> {
+        if n >= self.frames || !self.is_ready_at(n) {
+            return None;
+        }
         let frame = self.frame_at((self.next + n) % self.frames);
         // SAFETY: the place holds the ring's header and an address behind it, and is ours until it is given back.
         let address = unsafe {
@@ -193,7 +196,7 @@ impl Ring {
                 .cast::<libc::sockaddr_ll>()
                 .read()
         };
-        address.sll_ifindex as u32
+        Some(address.sll_ifindex as u32)
     }
 
     /// Says that a frame came in at another time, as where the clock was set back after it.
