@@ -2,8 +2,8 @@
 //!
 //! The program is changed while packets come: a port that floods gets a lane of its own, and goes back. Who takes
 //! frames hears of a change before the kernel does, and when no packet meets the earlier program any more
-//! ([`Switch`]): the kernel waits for that (`synchronize_net`) before it answers, tens of milliseconds, so a thread
-//! of its own asks it.
+//! ([`Switch`]): the kernel waits for that (`synchronize_net`) before it answers, for some ten milliseconds, so
+//! a thread of its own asks it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
