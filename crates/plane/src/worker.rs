@@ -25,7 +25,7 @@ use crate::floods::Floods;
 use crate::intake::{Intakes, Next};
 use crate::losses::Losses;
 use crate::sockets::packets_wait;
-use crate::sys::lanes::{Came, Lanes, Taken};
+use crate::sys::lanes::{Lanes, Taken};
 use crate::sys::ring::BATCH;
 use crate::sys::sender::{Outgoing, Sender};
 use crate::sys::slab::Pages;
@@ -244,15 +244,6 @@ impl Core {
         self.engine.counters.lanes_given = self.losses.given;
     }
 
-    /// Learns what lanes of one EtherType lost.
-    fn lost(&mut self, kind: usize, came: &[(usize, Came)]) {
-        for (lane, came) in came {
-            self.engine.counters.overrun += u64::from(came.lost);
-            self.losses
-                .add(kind, *lane, u64::from(came.lost), &self.engine.ports);
-        }
-    }
-
     fn sweep(&mut self) {
         let passed = self.swept.elapsed();
         if passed >= SWEEP {
@@ -306,8 +297,6 @@ const SWEEP: Duration = Duration::from_millis(10);
 const SWEEP_BUDGET: usize = 512;
 /// How often it is read what the kernel dropped.
 const READ_DROPS: Duration = Duration::from_millis(100);
-/// How often it is looked whether somebody floods.
-const WATCH: Duration = Duration::from_millis(5);
 /// How long the thread sleeps when nothing comes.
 const IDLE: Timespec = Timespec {
     tv_sec: 0,
@@ -464,40 +453,6 @@ impl Worker {
         more || behind
     }
 
-    /// Counts what found no free place, and gives ports that flood lanes of their own.
-    fn watch(&self, batch: &mut Batch) {
-        let now = Instant::now();
-        if now.saturating_duration_since(batch.watched) < WATCH {
-            return;
-        }
-        batch.watched = now;
-        let all = now.saturating_duration_since(batch.asked) >= READ_DROPS;
-        if all {
-            batch.asked = now;
-        }
-        let mut each = [const { Vec::new() }; 3];
-        for inside in &mut self.intakes.take(self.number) {
-            for (came, lanes) in each.iter_mut().zip(inside.sockets.lanes_mut()) {
-                came.extend(lanes.came(now, all));
-            }
-        }
-        for (kind, came) in each.iter().enumerate() {
-            if came.iter().any(|(_, came)| came.lost > 0) {
-                self.shared.lock().lost(kind, came);
-            }
-            if !all && came.is_empty() {
-                continue;
-            }
-            let shares = |ifindex| {
-                let core = self.shared.lock();
-                core.losses.shares(kind, ifindex, &core.engine.ports)
-            };
-            if let Some(moved) = self.floods.note(kind, now, came, shares) {
-                self.shared.lock().losses.moved(kind, moved);
-            }
-        }
-    }
-
     /// Works one batch of each EtherType off. Returns how many frames there were.
     fn receive(&self, batch: &mut Batch) -> usize {
         let (
@@ -602,6 +557,8 @@ impl Worker {
         }
     }
 }
+
+mod watch;
 
 #[cfg(test)]
 mod tests;
