@@ -144,7 +144,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             return Err(self.halt(Stage::EigwInbound, here, None));
         };
         if !self.packet.is_icmp_error() {
-            if tracking::continued(state, &self.packet, false).is_none() {
+            if tracking::continued(state, tracking::flags(&self.packet), false).is_none() {
                 return Err(self.halt(Stage::EigwInbound, here, None));
             }
             self.remember_at_gateway(part, key, false, here)?;
@@ -165,11 +165,12 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         here: Place,
     ) -> Result<(), Halt> {
         let known = self.tracked(part.slot, &key);
-        let next = known.and_then(|state| tracking::continued(state, &self.packet, outbound));
+        let flags = tracking::flags(&self.packet);
+        let next = known.and_then(|state| tracking::continued(state, flags, outbound));
         if known.is_none() && !self.flows.has_room(part.slot, &key) {
             return Err(self.halt(Stage::TableFull, here, None));
         }
-        let state = next.unwrap_or_else(|| tracking::begun(&self.packet, outbound));
+        let state = next.unwrap_or_else(|| tracking::begun(flags, outbound));
         let timeouts = Timeouts::OF_GATEWAY;
         let hold = tracking::hold(key.protocol, state, next.is_some(), &timeouts);
         self.hold = self.hold.min(hold);

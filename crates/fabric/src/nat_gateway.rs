@@ -13,7 +13,7 @@ use crate::journey::{Halt, Journey, Leg};
 use crate::packet::{L4, Packet, Quote, protocol};
 use crate::stage::Stage;
 use crate::trace::{Decision, Place, Recorder};
-use crate::tracking::{HOLD_MOST, icmp_query, is_opening, mapping_after, mapping_timeout};
+use crate::tracking::{HOLD_MOST, flags, icmp_query, is_opening, mapping_after, mapping_timeout};
 
 /// What of a NAT gateway matters to packets; only available ones have a part.
 #[derive(Clone, Debug, PartialEq)]
@@ -239,7 +239,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
             self.refresh(
                 part,
                 mapping,
-                mapping_after(state, &self.packet, false),
+                mapping_after(state, flags(&self.packet), false),
                 false,
                 here,
             )?;
@@ -347,7 +347,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                 (mapping, State(0))
             }
         };
-        let state = mapping_after(state, &self.packet, true);
+        let state = mapping_after(state, flags(&self.packet), true);
         self.refresh(part, mapping, state, known.is_none(), here)?;
         Ok((mapping.outside, Some(mapping.outside_port)))
     }

@@ -333,7 +333,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         let key = tracking::flow_key(&self.packet, outbound);
         let continued = key.and_then(|key| {
             let state = self.tracked(interface.slot, &key)?;
-            tracking::continued(state, &self.packet, outbound).map(|state| (key, state))
+            tracking::continued(state, tracking::flags(&self.packet), outbound).map(|state| (key, state))
         });
         if let Some((key, state)) = continued {
             self.record(here, Decision::Established, None); // semantics 43
@@ -399,7 +399,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         if self.tracked(interface.slot, &key).is_none() && !self.flows.has_room(interface.slot, &key) {
             return Err(self.halt(Stage::TableFull, here, None)); // semantics 48
         }
-        let state = tracking::begun(&self.packet, outbound);
+        let state = tracking::begun(tracking::flags(&self.packet), outbound);
         Ok(Some(self.remembered(interface, key, state, false)))
     }
 

@@ -122,7 +122,8 @@ impl Fabric {
     }
 }
 
-fn flags(packet: &Packet) -> u8 {
+/// What a packet of TCP says; nothing of any other.
+pub(crate) fn flags(packet: &Packet) -> u8 {
     match packet.l4 {
         L4::Ports { tcp_flags, .. } if packet.protocol == protocol::TCP => tcp_flags,
         _ => 0,
@@ -131,22 +132,26 @@ fn flags(packet: &Packet) -> u8 {
 
 /// Whether a packet begins a TCP connection.
 pub(crate) fn is_opening(packet: &Packet) -> bool {
-    flags(packet) & (tcp::SYN | tcp::ACK) == tcp::SYN
+    opens(flags(packet))
 }
 
-/// The state after a connection's first packet.
-pub(crate) fn begun(packet: &Packet, outbound: bool) -> State {
+fn opens(flags: u8) -> bool {
+    flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+}
+
+/// The state after a connection's first packet, which says this.
+pub(crate) fn begun(flags: u8, outbound: bool) -> State {
     after(
         State(if outbound { State::FROM_OWNER } else { 0 }),
-        packet,
+        flags,
         outbound,
     )
 }
 
-/// The state after one more packet of a connection; `None` when the packet begins another one where a finished
-/// one was.
-pub(crate) fn continued(state: State, packet: &Packet, outbound: bool) -> Option<State> {
-    if state.is_closed() && is_opening(packet) {
+/// The state after one more packet of a connection, which says this; `None` when the packet begins another one where a
+/// finished one was.
+pub(crate) fn continued(state: State, flags: u8, outbound: bool) -> Option<State> {
+    if state.is_closed() && opens(flags) {
         return None;
     }
     let from_first = outbound == state.has(State::FROM_OWNER);
@@ -156,11 +161,10 @@ pub(crate) fn continued(state: State, packet: &Packet, outbound: bool) -> Option
     } else if state.has(State::REPLIED) {
         next.0 |= State::STREAM;
     }
-    Some(after(next, packet, outbound))
+    Some(after(next, flags, outbound))
 }
 
-fn after(mut state: State, packet: &Packet, outbound: bool) -> State {
-    let flags = flags(packet);
+fn after(mut state: State, flags: u8, outbound: bool) -> State {
     if flags & tcp::RST != 0 {
         state.0 |= State::RESET;
     }
@@ -170,12 +174,12 @@ fn after(mut state: State, packet: &Packet, outbound: bool) -> State {
     state
 }
 
-/// The state of a NAT gateway's mapping after one more packet. The gateway does not know which packets the ends take for
+/// The state of a NAT gateway's mapping after one more packet, which says this. The gateway does not know which packets the ends take for
 /// theirs: a reset that neither has believed is one that others follow, and then the connection lives.
-pub(crate) fn mapping_after(state: State, packet: &Packet, outbound: bool) -> State {
-    let begins = outbound && is_opening(packet);
+pub(crate) fn mapping_after(state: State, flags: u8, outbound: bool) -> State {
+    let begins = outbound && opens(flags);
     let said = if begins { 0 } else { state.0 };
-    after(State(said & (State::FIN_IN | State::FIN_OUT)), packet, outbound)
+    after(State(said & (State::FIN_IN | State::FIN_OUT)), flags, outbound)
 }
 
 /// Idle time after which a mapping in that state is forgotten, in milliseconds (semantics 81).

@@ -79,6 +79,8 @@ pub struct Flows {
     gone: HashSet<Slot>,
     /// What all tables must still be swept over until `gone` can be emptied.
     gone_until: usize,
+    /// By slot: which owners are gone, however long ago.
+    departed: Vec<bool>,
 }
 
 const TICK: u64 = 100;
@@ -122,6 +124,7 @@ impl Flows {
             shares: Shares::default(),
             gone: HashSet::new(),
             gone_until: 0,
+            departed: Vec::new(),
         }
     }
 
@@ -277,6 +280,15 @@ impl Flows {
 
     /// Notes which owners are gone for good, so that the next sweeps forget their flows.
     pub fn forget(&mut self, changed: &Changed) {
+        for owner in &changed.gone {
+            let at = owner.0 as usize;
+            if at >= self.departed.len() {
+                self.departed.resize((at + 1).next_power_of_two(), false);
+            }
+            if let Some(departed) = self.departed.get_mut(at) {
+                *departed = true;
+            }
+        }
         for gateway in changed.gone.iter().chain(&changed.readdressed) {
             self.mappings.end_reserved(*gateway);
         }
@@ -308,6 +320,18 @@ impl Flows {
     pub fn give_back(&mut self, id: ReservedId, now: Timestamp, linger: u32) {
         let until = self.deadline(now, linger);
         self.mappings.give_back(id, until);
+    }
+
+    /// Whether an owner is gone for good.
+    pub(crate) fn is_gone(&self, owner: Slot) -> bool {
+        self.departed
+            .get(owner.0 as usize)
+            .is_some_and(|departed| *departed)
+    }
+
+    /// Whether ports are set aside still, as they were given: the gateway is there, and has the address.
+    pub fn is_reserved(&self, id: ReservedId) -> bool {
+        self.mappings.is_reserved(id)
     }
 
     /// Whether so much of the destination, the gateway or the table is used that these ports are to be given back, or

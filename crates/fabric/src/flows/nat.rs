@@ -340,6 +340,11 @@ impl Mappings {
         of.is_none_or(|record| !self.within(CROWDED, &record, 0))
     }
 
+    /// See [`super::Flows::is_reserved`].
+    pub(super) fn is_reserved(&self, id: ReservedId) -> bool {
+        self.reserved.example(id).is_some()
+    }
+
     /// Ends what is set aside of a gateway.
     pub(super) fn end_reserved(&mut self, gateway: Slot) {
         self.reserved.end(gateway.0);
