@@ -325,6 +325,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	event->path_version = decision->path_version;
 	event->reply_path = decision->reply_path;
 	event->reply_path_version = decision->reply_path_version;
+	event->decision = decision->number;
 
 	if (seen->v6) {
 		struct key6 there = {.slot = slot, .numbers = numbers, .protocol = seen->protocol};

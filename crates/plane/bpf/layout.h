@@ -83,6 +83,7 @@ struct decision {
 	__u16 highest;
 	__u16 block;      /* 0, or what a NAT gateway gives for the source port's block: the low byte stays */
 	__u16 reserved;
+	__u32 number;     /* by which the engine knows what was made from it */
 };
 
 /* A flow that was made, in both directions: the program and the engine agree here about who ends it. Its place is its number's
@@ -106,7 +107,8 @@ struct made {
 	__u32 path_version;
 	__u32 reply_path;
 	__u32 reply_path_version;
-	__u32 reserved[2]; /* two cache lines */
+	__u32 decision; /* its number */
+	__u32 reserved; /* two cache lines */
 };
 
 /* What a direction has said. */

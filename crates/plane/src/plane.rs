@@ -200,7 +200,6 @@ impl Plane {
         if self.inner.shared.stopping.load(Ordering::Acquire) {
             return Err(PlaneError::Stopped);
         }
-        core.take_up_all();
         let result = task(&mut core);
         // No packet led to what this put: nothing has to wait.
         let mut waiting = Waiting::default();
@@ -218,6 +217,16 @@ impl Plane {
             self.inner.wake_one();
         }
         Ok(result)
+    }
+
+    /// Reads what the engine knows of flows, with all that the kernel had made when it was asked.
+    fn ask_knowing<R>(&self, question: impl FnOnce(&Engine) -> R) -> Result<R, PlaneError> {
+        let until = self.inner.shared.lock().engine.next_made();
+        // A little at a time: changes and packets wait meanwhile.
+        while self.inner.shared.lock().take_up_some(until) {
+            std::thread::sleep(BETWEEN_STEPS);
+        }
+        self.ask(|engine| question(engine))
     }
 
     /// Reads what the engine has, as it stands between two batches of packets.
@@ -356,7 +365,7 @@ impl Plane {
 
     /// What is known of flows, in numbers.
     pub fn flows(&self) -> Result<FlowCounts, PlaneError> {
-        self.ask(|engine| {
+        self.ask_knowing(|engine| {
             let (kept_answers, paths) = engine.kept();
             FlowCounts {
                 connections: engine.flows.connections(),
@@ -398,7 +407,7 @@ impl Plane {
     /// Asks the rules and the state of flows that packets meet at this moment: a trace of what would happen now.
     /// Packets wait meanwhile, so the question should take microseconds.
     pub fn with_state<R>(&self, question: impl FnOnce(&Fabric, &Flows) -> R) -> Result<R, PlaneError> {
-        self.ask(|engine| question(&engine.fabric, &engine.flows))
+        self.ask_knowing(|engine| question(&engine.fabric, &engine.flows))
     }
 
     /// Stops forwarding and closes the sockets. Other handles then get [`PlaneError::Stopped`].

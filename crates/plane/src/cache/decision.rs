@@ -6,10 +6,12 @@
 //! Where a NAT gateway is on the way, a decision is about a block of the client's ports, for which as many of the gateway's
 //! are set aside.
 
+use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 
 use hashbrown::HashMap;
 
+use atoll_fabric::Course;
 use atoll_fabric::flows::ReservedId;
 
 use super::Key;
@@ -31,6 +33,72 @@ pub(crate) struct Decision {
     pub expires: u32,
     /// How long such flows hold at first, in milliseconds.
     pub hold: u32,
+    /// By which the flows made from it name it; another one whenever it is kept, and never 0.
+    pub number: u32,
+}
+
+/// What a decision has said, for as long as flows may come up that were made from it.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// Path and generation of what opens a connection.
+    pub there: (u32, u32),
+    /// The same of what answers.
+    pub back: (u32, u32),
+    /// Ports that were set aside for it.
+    pub reserved: Option<ReservedId>,
+    /// What its connections leave behind.
+    pub course: Course,
+}
+
+/// The grounds of all decisions that stand, and of those that have ended until everything made from them is known: in
+/// the order in which they ended, in three parts.
+#[derive(Debug, Default)]
+pub(super) struct Grounds {
+    by_number: HashMap<u32, Ground>,
+    ended: VecDeque<u32>,
+    /// How many of them ended before the last time but one that decisions were looked through, and before the last one.
+    before: [usize; 2],
+    last: u32,
+}
+
+/// Most grounds of ended decisions: beyond, the earliest goes sooner.
+const MOST_ENDED: usize = 65_536;
+
+impl Grounds {
+    /// Takes up a decision's; gives its number.
+    pub(super) fn add(&mut self, ground: Ground) -> u32 {
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if self.last != 0 && !self.by_number.contains_key(&self.last) {
+                break;
+            }
+        }
+        self.by_number.insert(self.last, ground);
+        self.last
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&Ground> {
+        self.by_number.get(&number)
+    }
+
+    /// A decision has ended. What is not to be kept any longer comes back.
+    pub(super) fn end(&mut self, number: u32) -> Option<Ground> {
+        self.ended.push_back(number);
+        if self.ended.len() <= MOST_ENDED {
+            return None;
+        }
+        self.before = self.before.map(|count| count.saturating_sub(1));
+        self.by_number.remove(&self.ended.pop_front()?)
+    }
+
+    /// Decisions are looked through. What had ended before the last time but one comes back: a full round lies between, in
+    /// which the kernel was told and whatever it had made by then has come to be known.
+    pub(super) fn turn(&mut self) -> Vec<Ground> {
+        let over = self.ended.drain(..self.before[0]);
+        let gone = over.filter_map(|number| self.by_number.remove(&number)).collect();
+        self.before = [self.before[1] - self.before[0], self.ended.len()];
+        gone
+    }
 }
 
 /// Ports that a NAT gateway puts for the client's: those with the same low byte.

@@ -16,15 +16,15 @@ use std::ops::Range;
 
 use hashbrown::HashSet;
 
-use atoll_fabric::{CellId, Cells};
+use atoll_fabric::{CellId, Cells, Course};
 
-pub(crate) use decision::{Decision, MOST as MOST_DECISIONS, Translated};
+pub(crate) use decision::{Decision, Ground, MOST as MOST_DECISIONS, Translated};
 pub(crate) use key::Key;
 pub(crate) use path::{Path, PortRole, Way};
 
 use crate::port::PortSlot;
 use crate::sys::slab::{Half, Line, Pages};
-use decision::Decisions;
+use decision::{Decisions, Grounds};
 use path::Paths;
 use table::Table;
 
@@ -41,8 +41,8 @@ pub(crate) struct FlowCache {
     /// Keys whose answers hold for another generation, if somebody wants to know.
     renewed: Vec<Key>,
     decisions: Decisions,
-    /// Paths of decisions that have ended since decisions were last looked through, and those of the time before that.
-    resting: [Vec<u32>; 2],
+    /// Each has its paths as long as it stands.
+    grounds: Grounds,
 }
 
 impl FlowCache {
@@ -56,7 +56,7 @@ impl FlowCache {
             changed: None,
             renewed: Vec::new(),
             decisions: Decisions::default(),
-            resting: Default::default(),
+            grounds: Grounds::default(),
         }
     }
 
@@ -88,12 +88,23 @@ impl FlowCache {
         holds(&self.paths, decision, cells, now)
     }
 
-    /// Keeps a decision with its paths, if there is room. What is not kept comes back: the
-    /// one that it replaces, or itself.
+    /// Whether what a decision has said holds now, however long it is to.
+    pub(crate) fn is_grounded(&self, ground: &Ground, cells: &Cells) -> bool {
+        both_hold(&self.paths, ground.there, ground.back, cells)
+    }
+
+    /// What the decision with a number has said, if it may still be asked for.
+    pub(crate) fn ground(&self, number: u32) -> Option<&Ground> {
+        self.grounds.get(number)
+    }
+
+    /// Keeps a decision with its paths, and what its connections leave behind, if there is room. What is not kept comes back:
+    /// the one that it replaces, or itself.
     pub(crate) fn decide(
         &mut self,
         ask: Key,
         decision: Decision,
+        course: Course,
         there: Path,
         back: Path,
         cells: &Cells,
@@ -110,9 +121,17 @@ impl FlowCache {
             return Some(decision);
         };
         self.version += 1;
+        let (there, back) = ((there, generations.0), (back, generations.1));
+        let ground = Ground {
+            there,
+            back,
+            reserved: decision.translated.map(|translated| translated.reserved),
+            course,
+        };
         let decision = Decision {
-            there: (there, generations.0),
-            back: (back, generations.1),
+            there,
+            back,
+            number: self.grounds.add(ground),
             ..decision
         };
         let replaced = self.decisions.put(ask, decision)?;
@@ -120,26 +139,37 @@ impl FlowCache {
         Some(replaced)
     }
 
-    /// Lets a decision's paths stand a little longer: until the flows that the kernel has made by it are known here.
+    /// Lets what a decision has said stand a little longer, with its paths: until the flows that the kernel has made by it are
+    /// known here.
     fn rest(&mut self, decision: &Decision) {
-        self.resting[0].extend([decision.there.0, decision.back.0]);
+        if let Some(gone) = self.grounds.end(decision.number) {
+            self.release(&gone);
+        }
     }
 
-    /// Forgets decisions that do not hold any more, or are not to. They come back. Their paths go the time after the next.
+    fn release(&mut self, ground: &Ground) {
+        self.paths.release(ground.there.0);
+        self.paths.release(ground.back.0);
+    }
+
+    /// Forgets decisions that do not hold any more, or are not to. They come back. `known` is whether all is known that the
+    /// kernel had made when they were last looked through: if not, what ended decisions have said all stays.
     pub(crate) fn sweep_decisions(
         &mut self,
         cells: &Cells,
         now: u32,
+        known: bool,
         ends: impl Fn(&Decision) -> bool,
     ) -> Vec<Decision> {
         let paths = &self.paths;
         let gone = self
             .decisions
             .sweep(|decision| holds(paths, decision, cells, now) && !ends(decision));
-        for path in self.resting[1].drain(..) {
-            self.paths.release(path);
+        if known {
+            for ground in self.grounds.turn() {
+                self.release(&ground);
+            }
         }
-        self.resting.swap(0, 1);
         for decision in &gone {
             self.rest(decision);
         }
@@ -462,11 +492,14 @@ impl FlowCache {
 }
 
 fn holds(paths: &Paths, decision: &Decision, cells: &Cells, now: u32) -> bool {
-    let holds = |(path, generation): (u32, u32)| {
+    (decision.expires.wrapping_sub(now) as i32) > 0 && both_hold(paths, decision.there, decision.back, cells)
+}
+
+fn both_hold(paths: &Paths, there: (u32, u32), back: (u32, u32), cells: &Cells) -> bool {
+    [there, back].into_iter().all(|(path, generation)| {
         let path = paths.get(path);
         path.is_some_and(|path| cells.generation(path.cell) == generation)
-    };
-    (decision.expires.wrapping_sub(now) as i32) > 0 && holds(decision.there) && holds(decision.back)
+    })
 }
 
 #[cfg(test)]

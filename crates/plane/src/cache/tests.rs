@@ -171,3 +171,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_decision_has_said_stands_for_a_whole_round_after_its_end() {
+    let mut grounds = decision::Grounds::default();
+    let ground = |path: u32| Ground {
+        there: (path, 0),
+        back: (path, 0),
+        reserved: None,
+        course: Course::default(),
+    };
+    let paths = |gone: Vec<Ground>| gone.iter().map(|ground| ground.there.0).collect::<Vec<_>>();
+    let numbers = [1, 2, 3, 4].map(|path| grounds.add(ground(path)));
+    assert!(grounds.end(numbers[0]).is_none());
+    assert!(grounds.turn().is_empty());
+    assert!(grounds.end(numbers[1]).is_none());
+    assert!(grounds.turn().is_empty());
+    assert!(grounds.end(numbers[2]).is_none());
+    assert_eq!(paths(grounds.turn()), [1]);
+    assert_eq!(paths(grounds.turn()), [2]);
+    assert!(grounds.get(numbers[2]).is_some());
+    assert_eq!(paths(grounds.turn()), [3]);
+    assert!(grounds.turn().is_empty());
+    assert!(grounds.get(numbers[2]).is_none() && grounds.get(numbers[3]).is_some());
+}

@@ -12,7 +12,7 @@
 //! What the kernel made is taken up a little later (`made.rs`).
 
 use atoll_fabric::flows::{BLOCK, Effect, FlowKey, Mapping, Reserved, State};
-use atoll_fabric::{Effects, FlowView, Flows, Hop, L4, Packet, Slot, Verdict};
+use atoll_fabric::{Course, Effects, FlowView, Flows, Hop, L4, Packet, Slot, Verdict};
 use atoll_model::Timestamp;
 use atoll_net::packet::{protocol, tcp_flags};
 
@@ -200,6 +200,7 @@ impl FlowView for Given<'_> {
 /// An answer to what a decision is about, in the making.
 pub(super) struct Decided {
     pub(super) decision: Decision,
+    pub(super) course: Course,
     pub(super) there: Path,
     pub(super) back: Path,
 }
@@ -309,11 +310,12 @@ impl Engine {
         let unused = match decided {
             Some(Decided {
                 decision,
+                course,
                 there,
                 back,
             }) => self
                 .cache
-                .decide(ask, decision, there, back, &self.cells)
+                .decide(ask, decision, course, there, back, &self.cells)
                 .and_then(|unused| unused.translated.map(|translated| translated.reserved)),
             None => reserved.map(|reserved| reserved.id),
         };
@@ -330,7 +332,12 @@ impl Engine {
             let translated = decision.translated;
             translated.is_some_and(|translated| flows.is_crowded(translated.reserved))
         };
-        let gone = self.cache.sweep_decisions(&self.cells, now.0 as u32, crowded);
+        // The kernel may make flows by a decision until it is told that it has ended.
+        let known = self.is_known(self.decisions_seen);
+        self.decisions_seen = self.next_made();
+        let gone = self
+            .cache
+            .sweep_decisions(&self.cells, now.0 as u32, known, crowded);
         for translated in gone.iter().filter_map(|decision| decision.translated) {
             self.flows.give_back(translated.reserved, now, LINGER);
         }
@@ -427,6 +434,9 @@ impl Engine {
             ports = *ports.start().max(reserved.inside.start()).max(&(inside | lowest))
                 ..=*ports.end().min(reserved.inside.end()).min(&(inside | highest));
         }
+        let course = self
+            .fabric
+            .course(packet, &sent, action.out, &there.effects, &back.effects);
         let (there, there_number) = self.leads(packet, &there)?;
         let (back, back_number) = self.leads(&reply, &back)?;
         let plain = [there.role, back.role] == [PortRole::None; 2];
@@ -448,9 +458,11 @@ impl Engine {
             }),
             expires: (now.0 as u32).wrapping_add(DECISION_HOLD),
             hold,
+            number: 0,
         };
         Some(Decided {
             decision,
+            course,
             there,
             back,
         })

@@ -316,11 +316,11 @@ pub(super) fn next_packet(world: &World, arrived: &[Arrived], choices: &mut Choi
     (packet.src.is_ipv4() == packet.dst.is_ipv4()).then_some(packet)
 }
 
-fn change(world: &mut World, engine: &mut Engine, now: Timestamp, choices: &mut Choices) {
+fn change(world: &mut World, engines: &mut [&mut Engine], choices: &mut Choices) {
     let before = world.clone();
     world.change(choices);
-    engine.take_up_all(now);
-    engine.apply(&world.delta_from(&before));
+    let delta = world.delta_from(&before);
+    engines.iter_mut().for_each(|engine| engine.apply(&delta));
 }
 
 pub(super) fn some_ports(decision: &Decision, choices: &mut Choices) -> [u16; 4] {
@@ -349,7 +349,7 @@ fn decisions_hold(
                 now = now.plus_millis(PAUSES[choices.below(6)] * 1000);
                 host.engine.sweep(now, 10_000);
             }
-            19 => change(&mut world, &mut host.engine, now, &mut choices),
+            19 => change(&mut world, &mut [&mut host.engine], &mut choices),
             _ => {
                 let Some(packet) = next_packet(&world, &arrived, &mut choices) else {
                     continue;
@@ -412,7 +412,8 @@ fn life(tcp: bool, choices: &mut Choices) -> Vec<(bool, u8)> {
     packets
 }
 
-/// Has the same connection happen in the kernel of one host, and come up packet by packet at the other.
+/// Has the same connection happen in the kernel of one host, and come up packet by packet at the other. Then, `before` it is
+/// known to the first one too, something else may happen to both. What arrived last comes back.
 pub(super) fn made_or_seen(
     hosts: &mut [Host; 2],
     enis: &[EniId],
@@ -420,14 +421,14 @@ pub(super) fn made_or_seen(
     packet: &Packet,
     port: u16,
     choices: &mut Choices,
-) -> Result<bool, TestCaseError> {
+    before: impl FnOnce(&mut [Host; 2], &mut Choices),
+) -> Result<Option<Arrived>, TestCaseError> {
     let Some((ask, decision)) = hosts[0].decision(now, packet) else {
-        return Ok(false);
+        return Ok(None);
     };
     let there = hosts[0].path(decision.there.0);
     let syn = opening(packet, &there, port);
-    let (made, seen) = hosts.split_at_mut(1);
-    let (made, seen) = (&mut made[0], &mut seen[0]);
+    let [made, seen] = &mut *hosts;
     let known = |host: &Host, packet: &Packet, outbound| -> Vec<_> {
         let Engine { fabric, flows, .. } = &host.engine;
         let states = enis
@@ -442,7 +443,7 @@ pub(super) fn made_or_seen(
         states.map(|state| state.map(counts)).collect()
     };
     let Some(key) = made.key(&syn) else {
-        return Ok(false);
+        return Ok(None);
     };
     // The kernel makes flows only of what it does not know.
     if known(made, &syn, true)
@@ -450,11 +451,12 @@ pub(super) fn made_or_seen(
         .chain(&known(made, &syn, false))
         .any(Option::is_some)
     {
-        return Ok(false);
+        return Ok(None);
     }
     let tcp = syn.protocol == protocol::TCP;
     let (mut near, mut far) = ((0, false), (0, false));
     let mut answer: Option<Packet> = None;
+    let mut last = None;
     for (from_client, flags) in life(tcp, choices) {
         let (base, count) = match (from_client, answer) {
             (true, _) => (syn, &mut near),
@@ -466,6 +468,7 @@ pub(super) fn made_or_seen(
                 "flags {flags:#x} of {base:?} dropped"
             )));
         };
+        last = Some((to, got));
         if answer.is_none() {
             answer = Some(answer_to(&got, to));
         }
@@ -484,6 +487,7 @@ pub(super) fn made_or_seen(
         back,
         there_path: path(decision.there.0),
         back_path: path(decision.back.0),
+        decision: decision.number,
     };
     {
         let mut one = made.seen.0.lock().unwrap();
@@ -496,6 +500,8 @@ pub(super) fn made_or_seen(
         };
         one.last = Some((flow, life));
     }
+    before(hosts, choices);
+    let [made, seen] = &mut *hosts;
     prop_assert!(made.engine.has_fresh());
     made.engine.take_up_all(now);
     prop_assert!(!made.engine.has_fresh());
@@ -511,13 +517,24 @@ pub(super) fn made_or_seen(
             );
         }
     }
-    Ok(true)
+    Ok(last)
+}
+
+/// Lets time pass. Where rules change before a flow is taken up, nothing is kept of it, and its time begins then; the host that
+/// met its packets remembers it as much longer as an answer to them held. So either less passes than the shortest timeout, in
+/// all steps together, or all is forgotten.
+pub(super) fn pause(now: Timestamp, changes: bool, choice: usize) -> Timestamp {
+    const SECOND: u64 = 1000;
+    if !changes {
+        return now.plus_millis(PAUSES[choice] * SECOND);
+    }
+    now.plus_millis([50, 100, 200, 300, 400, 500_000 * SECOND][choice])
 }
 
 fn takes_up(
     words: &[u32],
     steps: &[[u32; 14]],
-    [taken, translated]: [&Cell<usize>; 2],
+    [taken, translated, changed]: [&Cell<usize>; 3],
 ) -> Result<(), TestCaseError> {
     let mut world = World::random(&mut Choices::new(words));
     let mut now = Timestamp(1_000_000_000_000);
@@ -525,19 +542,18 @@ fn takes_up(
     let mut hosts = [Host::new(&world, now), Host::new(&world, now)];
     let enis: Vec<EniId> = world.enis.keys().copied().collect();
     let mut arrived: Vec<Arrived> = Vec::new();
+    let changes = steps.len().is_multiple_of(2);
     for words in steps {
         let mut choices = Choices::new(words);
         now = now.plus_millis(10);
         match choices.below(20) {
             18 => {
-                now = now.plus_millis(PAUSES[choices.below(6)] * 1000);
+                now = pause(now, changes, choices.below(6));
                 hosts.iter_mut().for_each(|host| host.engine.sweep(now, 10_000));
             }
             19 => {
-                let before = world.clone();
-                world.change(&mut choices);
-                let delta = world.delta_from(&before);
-                hosts.iter_mut().for_each(|host| host.engine.apply(&delta));
+                let [a, b] = &mut hosts;
+                change(&mut world, &mut [&mut a.engine, &mut b.engine], &mut choices);
             }
             _ => {
                 let Some(packet) = next_packet(&world, &arrived, &mut choices) else {
@@ -553,10 +569,29 @@ fn takes_up(
                     && let Some((_, decision)) = hosts[0].decision(now, &packet)
                 {
                     let port = some_ports(&decision, &mut choices)[2];
-                    let done = made_or_seen(&mut hosts, &enis, now, &packet, port, &mut choices)?;
-                    taken.set(taken.get() + usize::from(done));
-                    let both = done && decision.translated.is_some();
+                    let between = changes && choices.chance(50);
+                    let last = made_or_seen(
+                        &mut hosts,
+                        &enis,
+                        now,
+                        &packet,
+                        port,
+                        &mut choices,
+                        |[a, b], choices| {
+                            if between {
+                                changed.set(changed.get() + 1);
+                                change(&mut world, &mut [&mut a.engine, &mut b.engine], choices);
+                                // Another decision may have come in the place of the one that it was made by.
+                                let looks = choices.below(100);
+                                a.engine.revalidate(now, looks);
+                                b.engine.revalidate(now, looks);
+                            }
+                        },
+                    )?;
+                    taken.set(taken.get() + usize::from(last.is_some()));
+                    let both = last.is_some() && decision.translated.is_some();
                     translated.set(translated.get() + usize::from(both));
+                    arrived.extend(last);
                 }
             }
         }
@@ -566,14 +601,15 @@ fn takes_up(
 
 #[test]
 fn a_made_flow_that_is_taken_up_leaves_what_its_packets_would_have_left() {
-    let (taken, translated) = (Cell::new(0), Cell::new(0));
+    let [taken, translated, changed] = [const { Cell::new(0) }; 3];
     for_random_cases(400, 60, |words, steps| {
-        takes_up(words, steps, [&taken, &translated])
+        takes_up(words, steps, [&taken, &translated, &changed])
     });
     println!(
-        "{} flows taken up, {} of them by a NAT gateway",
+        "{} flows taken up, {} of them by a NAT gateway, {} after a change",
         taken.get(),
-        translated.get()
+        translated.get(),
+        changed.get()
     );
-    assert!(taken.get() > 300);
+    assert!(taken.get() > 300 && changed.get() > 100);
 }

@@ -2,12 +2,15 @@
 //!
 //! What lives a tenth of a second is taken up: its packets are walked as if they had come up, and so tracked. Most
 //! short connections are over before, and cost the engine nothing. Until then the engine does not know them, so whatever
-//! needs to know takes them up first: a change of configuration, and a packet that belongs to one or speaks about one.
+//! needs to know takes them up first: a packet that belongs to one or speaks about one, and whoever asks for what is known.
+//!
+//! A change of configuration does not: it is obeyed at once, however many there are. Where the rules are not those any more
+//! by which the kernel made a flow, it is not walked, but known as its decision has said ([`Course`](atoll_fabric::Course)).
 //!
 //! Flows have numbers, counted up and wrapping. The kernel ends those that say RST itself; those that have said FIN both ways end
 //! here, when their last packets had time to come.
 
-use atoll_fabric::{L4, Packet};
+use atoll_fabric::{L4, Packet, Said};
 use atoll_model::Timestamp;
 use atoll_net::Mac;
 use atoll_net::packet::{protocol, tcp_flags};
@@ -27,6 +30,8 @@ pub(crate) struct Made {
     pub there_path: (u32, u32),
     /// The same of the path back.
     pub back_path: (u32, u32),
+    /// The number of the decision.
+    pub decision: u32,
 }
 
 /// What the kernel has counted of a flow's direction.
@@ -83,11 +88,17 @@ pub(super) struct Fresh {
     next: u32,
     /// The first whose place is not given back: those between the two have ended, and linger.
     first: u32,
+    /// Whether there is more to do than was done at once.
+    behind: bool,
 }
 
 impl Default for Fresh {
     fn default() -> Fresh {
-        Fresh { next: 1, first: 1 }
+        Fresh {
+            next: 1,
+            first: 1,
+            behind: false,
+        }
     }
 }
 
@@ -108,9 +119,11 @@ pub(crate) struct Way {
 const UNKNOWN: u32 = 100;
 /// How long after its end a made flow's last packets may come, in milliseconds.
 const LINGERING: u32 = 100;
-/// Most made flows that are walked in one sweep, or taken away: packets wait meanwhile.
-const MOST_AT_ONCE: usize = 1024;
-/// Most made flows that are looked at in one sweep.
+/// Most made flows that are taken up at once: packets and changes wait meanwhile, some microseconds for each.
+const MOST_AT_ONCE: usize = 64;
+/// Most directions of ended ones that are taken away at once: less than half a microsecond each.
+const MOST_GONE: usize = 512;
+/// Most made flows that are looked at at once.
 const MOST_LOOKS: usize = 16_384;
 
 impl Engine {
@@ -121,36 +134,58 @@ impl Engine {
             .is_some_and(|kernel| kernel.next() != self.fresh.first)
     }
 
-    /// Takes up made flows whose time has come, and forgets those that are over.
+    /// The number of the flow that the kernel makes next.
+    pub(crate) fn next_made(&self) -> u32 {
+        self.kernel
+            .as_ref()
+            .map_or(self.fresh.first, |kernel| kernel.next())
+    }
+
+    /// Whether all flows before the one with this number are known, or over.
+    pub(crate) fn is_known(&self, sequence: u32) -> bool {
+        (self.fresh.first.wrapping_sub(sequence) as i32) >= 0
+    }
+
+    /// Whether there are more made flows whose time has come than are taken up at once.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.fresh.behind
+    }
+
+    /// Takes up made flows whose time has come, and forgets those that are over: so many of either.
     pub(super) fn take_up_due(&mut self, now: Timestamp) {
         let at = now.0 as u32;
         let mut walked = 0;
-        for _ in 0..MOST_LOOKS {
-            let Some(life) = self.life(self.fresh.next) else {
-                break;
-            };
+        let mut looks = 0;
+        self.fresh.behind = false;
+        while let Some(life) = self.life(self.fresh.next) {
             if !life.over && at.wrapping_sub(life.since) < UNKNOWN {
                 break;
             }
+            if walked == MOST_AT_ONCE || looks == MOST_LOOKS {
+                self.fresh.behind = true;
+                break;
+            }
+            looks += 1;
             let sequence = self.fresh.next;
             self.fresh.next = sequence.wrapping_add(1);
             if !life.over && !life.ended() {
                 self.take_up(now, sequence);
                 walked += 1;
-                if walked == MOST_AT_ONCE {
-                    break;
-                }
             }
         }
         let mut gone = Vec::new();
         let from = self.fresh.first;
-        while self.fresh.first != self.fresh.next && gone.len() < 2 * MOST_AT_ONCE {
+        while self.fresh.first != self.fresh.next {
             let first = self.fresh.first;
             let (Some(kernel), Some(life)) = (&self.kernel, self.life(first)) else {
                 break;
             };
             if !life.over {
                 if at.wrapping_sub(life.fin_at) < LINGERING {
+                    break;
+                }
+                if gone.len() >= MOST_GONE {
+                    self.fresh.behind = true;
                     break;
                 }
                 if let Some(made) = kernel.made(first).filter(|_| !kernel.take(first).over) {
@@ -167,17 +202,26 @@ impl Engine {
         }
     }
 
-    /// Takes up every made flow: before a change of configuration, which they shall survive as tracked connections do.
+    /// Takes up every made flow: for whoever asks for all that is known.
     pub(crate) fn take_up_all(&mut self, now: Timestamp) {
+        while self.take_up_some(now, usize::MAX) {}
+    }
+
+    /// The same of so many; whether there are more of them.
+    pub(crate) fn take_up_some(&mut self, now: Timestamp, most: usize) -> bool {
         let from = self.fresh.first;
-        while let Some(life) = self.life(self.fresh.first) {
+        let mut taken = 0;
+        while taken < most
+            && let Some(life) = self.life(self.fresh.first)
+        {
             let sequence = self.fresh.first;
             self.fresh.first = sequence.wrapping_add(1);
             if !life.over {
                 self.take_up(now, sequence);
+                taken += 1;
             }
         }
-        let Fresh { next, first } = &mut self.fresh;
+        let Fresh { next, first, .. } = &mut self.fresh;
         if (next.wrapping_sub(*first) as i32) < 0 {
             *next = *first;
         }
@@ -186,6 +230,7 @@ impl Engine {
         {
             kernel.give_back(self.fresh.first);
         }
+        taken == most
     }
 
     /// Takes up what a packet belongs to or may speak about.
@@ -231,24 +276,59 @@ impl Engine {
         // What is not kept by the walks below is the kernel's no more.
         self.cache.touch(&made.there);
         self.cache.touch(&made.back);
-        let way = |key: Key, (number, version), packets, fin| {
-            let (path, now) = self.cache.path(number);
-            let path = path.filter(|_| now == version)?;
-            Some(Way {
-                key,
-                macs: path.macs,
-                packets,
-                fin,
-            })
-        };
-        let there = way(made.there, made.there_path, counted.0, life.fin.0);
-        let back = way(made.back, made.back_path, counted.1, life.fin.1);
-        if let (Some(there), Some(back)) = (there, back) {
-            self.relive(now, &there, &back);
+        let ground = self.cache.ground(made.decision);
+        if ground.is_some_and(|ground| !self.cache.is_grounded(ground, &self.cells)) {
+            self.follow_course(now, &made, counted, life.fin);
+        } else {
+            let way = |key: Key, (number, version), packets, fin| {
+                let (path, now) = self.cache.path(number);
+                let path = path.filter(|_| now == version)?;
+                Some(Way {
+                    key,
+                    macs: path.macs,
+                    packets,
+                    fin,
+                })
+            };
+            let there = way(made.there, made.there_path, counted.0, life.fin.0);
+            let back = way(made.back, made.back_path, counted.1, life.fin.1);
+            if let (Some(there), Some(back)) = (there, back) {
+                self.relive(now, &there, &back);
+            }
         }
         if let Some(kernel) = &self.kernel {
             kernel.known(sequence);
         }
+    }
+
+    /// Has a made flow known as its decision has said: the rules have changed since.
+    fn follow_course(
+        &mut self,
+        now: Timestamp,
+        made: &Made,
+        counted: (u64, u64),
+        (fin, fin_back): (bool, bool),
+    ) {
+        let Some(ground) = self.cache.ground(made.decision) else {
+            return;
+        };
+        let (L4::Ports { src: port, .. }, L4::Ports { dst: seen, .. }) = (made.there.l4(), made.back.l4())
+        else {
+            return;
+        };
+        let said = script(made.there.protocol(), counted, (fin, fin_back));
+        let mapped = ground.reserved.is_none_or(|id| self.flows.is_reserved(id));
+        let effects = ground
+            .course
+            .effects(&self.flows, (port, seen), &said, mapped, now);
+        // Where there is no room, it is not known: as one that was walked then.
+        let committed = self.flows.commit(&effects, now, 0);
+        self.write_down(now);
+        if committed.is_ok() {
+            self.cells.begin(&effects);
+        }
+        self.cache.forget(&made.there);
+        self.cache.forget(&made.back);
     }
 
     /// The same of a connection that a program of an earlier engine made with a port that a NAT gateway gave it.
@@ -261,32 +341,13 @@ impl Engine {
 
     /// Walks the packets of a connection as if they had come up.
     pub(crate) fn relive(&mut self, now: Timestamp, there: &Way, back: &Way) {
-        let tcp = there.key.protocol() == protocol::TCP;
-        // In short where it has ended at both ends, and nothing of it is worth keeping but that. There are many of
-        // them where connections are short, and a change waits for all.
-        let ended = tcp && there.fin && back.fin && back.packets > 0;
-        let both = tcp_flags::FIN | tcp_flags::ACK;
-        let mut script = vec![(there, tcp_flags::SYN)];
-        if ended {
-            script.extend([(back, tcp_flags::SYN | both), (there, both)]);
-        } else {
-            if back.packets > 0 {
-                script.push((back, tcp_flags::SYN | tcp_flags::ACK));
-                if there.packets > 1 {
-                    script.push((there, tcp_flags::ACK));
-                    // Where only what answers is tracked, this is what makes a stream of it.
-                    if back.packets > 1 {
-                        script.push((back, tcp_flags::ACK));
-                    }
-                }
-            }
-            if tcp {
-                let fin = [there, back].into_iter().filter(|way| way.fin);
-                script.extend(fin.map(|way| (way, both)));
-            }
-        }
-        for (way, flags) in script {
-            let Some(packet) = self.imagine(way, flags) else {
+        let (packets, fin) = ((there.packets, back.packets), (there.fin, back.fin));
+        let protocol = there.key.protocol();
+        // Of what has ended no answer is worth keeping.
+        let ended = has_ended(protocol, packets, fin);
+        for said in script(protocol, packets, fin) {
+            let way = if said.back { back } else { there };
+            let Some(packet) = self.imagine(way, said.flags) else {
                 return;
             };
             let key = (!ended).then(|| (way.key, self.cache.hash(&way.key)));
@@ -331,4 +392,40 @@ impl Engine {
             quote: None,
         })
     }
+}
+
+/// Whether a connection of which so many packets went there and back has said FIN both ways.
+fn has_ended(protocol: u8, (_, back): (u64, u64), (fin, fin_back): (bool, bool)) -> bool {
+    protocol == protocol::TCP && fin && fin_back && back > 0
+}
+
+/// The packets of a connection of which so many went there and back, and that has said FIN there or back, as far as what
+/// is known of it depends on them.
+fn script(protocol: u8, packets: (u64, u64), fin: (bool, bool)) -> Vec<Said> {
+    let tcp = protocol == protocol::TCP;
+    let said = |back, flags| Said {
+        back,
+        flags: if tcp { flags } else { 0 },
+    };
+    let both = tcp_flags::FIN | tcp_flags::ACK;
+    let mut script = vec![said(false, tcp_flags::SYN)];
+    if has_ended(protocol, packets, fin) {
+        // In short: there are many of them where connections are short.
+        script.extend([said(true, tcp_flags::SYN | both), said(false, both)]);
+        return script;
+    }
+    let (there, back) = packets;
+    if back > 0 {
+        script.push(said(true, tcp_flags::SYN | tcp_flags::ACK));
+        if there > 1 {
+            script.push(said(false, tcp_flags::ACK));
+            // Where only what answers is tracked, this is what makes a stream of it.
+            if back > 1 {
+                script.push(said(true, tcp_flags::ACK));
+            }
+        }
+    }
+    script.extend((tcp && fin.0).then(|| said(false, both)));
+    script.extend((tcp && fin.1).then(|| said(true, both)));
+    script
 }

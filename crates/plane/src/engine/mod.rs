@@ -143,6 +143,8 @@ pub struct Engine {
     budget: Budget,
     /// When decisions may be looked through again.
     decisions_due: Timestamp,
+    /// Which flow the kernel was to make next when they were last.
+    decisions_seen: u32,
     revalidation: Revalidation,
     elsewhere: Elsewhere,
 }
@@ -207,6 +209,7 @@ impl Engine {
             fresh: Fresh::default(),
             budget: Budget::default(),
             decisions_due: now,
+            decisions_seen: 0,
             revalidation: Revalidation::default(),
             elsewhere: Elsewhere::new(Seal::of(seed)),
         }

@@ -13,7 +13,7 @@ use atoll_model::EniId;
 use atoll_net::packet::{protocol, tcp_flags};
 
 use super::decide::answer_to;
-use super::decision_law::{Host, holds, made_or_seen, some_ports, with_flags};
+use super::decision_law::{Host, holds, made_or_seen, pause, some_ports, with_flags};
 use super::*;
 use crate::rig_rows as rows;
 use crate::world::packets::Arrived;
@@ -242,12 +242,16 @@ fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(
         hosts.iter_mut().for_each(|host| host.engine.apply(&delta));
     };
     apply(&mut hosts, acl(&[], &mut Choices::new(words)));
+    let changes = steps.len().is_multiple_of(2);
     for words in steps {
         let mut choices = Choices::new(words);
         now = now.plus_millis(10);
         match choices.below(20) {
             18 => {
-                now = now.plus_millis(PAUSES[choices.below(6)] * 1000);
+                now = match changes {
+                    true => pause(now, changes, choices.below(6)),
+                    false => now.plus_millis(PAUSES[choices.below(6)] * 1000),
+                };
                 hosts.iter_mut().for_each(|host| host.engine.sweep(now, 10_000));
             }
             19 => apply(&mut hosts, acl(&arrived, &mut choices)),
@@ -259,8 +263,21 @@ fn takes_up(words: &[u32], steps: &[[u32; 14]], taken: &Cell<usize>) -> Result<(
                 arrived.extend(one);
                 if let Some((_, decision)) = hosts[0].decision(now, &packet) {
                     let port = some_ports(&decision, &mut choices)[2];
-                    let done = made_or_seen(&mut hosts, &enis(), now, &packet, port, &mut choices)?;
-                    taken.set(taken.get() + usize::from(done));
+                    let between = changes && choices.chance(30);
+                    let last = made_or_seen(
+                        &mut hosts,
+                        &enis(),
+                        now,
+                        &packet,
+                        port,
+                        &mut choices,
+                        |hosts, choices| {
+                            if between {
+                                apply(hosts, acl(&arrived, choices));
+                            }
+                        },
+                    )?;
+                    taken.set(taken.get() + usize::from(last.is_some()));
                     let [a, b] = hosts.each_ref().map(|host| mappings(&host.engine.flows, now));
                     prop_assert_eq!(a, b);
                 }

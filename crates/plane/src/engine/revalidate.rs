@@ -212,6 +212,7 @@ impl Engine {
         };
         let Some(Decided {
             mut decision,
+            course,
             there,
             back,
         }) = self.decided(now, &packet, None, mapping, reserved.as_ref())
@@ -222,7 +223,8 @@ impl Engine {
         if decision.translated == before.translated {
             debug_assert!(before.translated.is_none() || there.role != PortRole::None);
             decision.expires = before.expires;
-            self.cache.decide(*ask, decision, there, back, &self.cells);
+            self.cache
+                .decide(*ask, decision, course, there, back, &self.cells);
         }
     }
 }

@@ -100,6 +100,7 @@ pub(crate) struct Decision {
     pub highest: u16,
     pub block: u16,
     pub reserved: u16,
+    pub number: u32,
 }
 
 /// A flow that the program made, in both directions.
@@ -124,7 +125,8 @@ pub(crate) struct Made {
     pub path_version: u32,
     pub reply_path: u32,
     pub reply_path_version: u32,
-    pub reserved: [u32; 2],
+    pub decision: u32,
+    pub reserved: u32,
 }
 
 /// Of a made flow: what opened it has said FIN.

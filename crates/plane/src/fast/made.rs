@@ -111,6 +111,7 @@ impl Kernel for MadeFlows {
             back,
             there_path: (made.path, made.path_version),
             back_path: (made.reply_path, made.reply_path_version),
+            decision: made.decision,
         })
     }
 

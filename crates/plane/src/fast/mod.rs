@@ -390,6 +390,7 @@ impl Fast {
             highest: *decision.ports.end(),
             block: decision.translated.map_or(0, |translated| translated.block),
             reserved: 0,
+            number: decision.number,
         };
         self.refused += u64::from(!self.decisions.put(ask, decision));
     }

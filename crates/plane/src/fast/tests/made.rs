@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use atoll_fabric::Packet;
+use atoll_fabric::{L4, Packet};
 use atoll_net::packet::{protocol, tcp_flags};
 
-use super::bytes::{answer, established, flags, from, hosts, ifindex, offer, twin};
+use super::bytes::{answer, established, flags, from, hosts, ifindex, offer, twin, twin_with};
 use super::*;
 use crate::frames;
+use crate::rig_rows as rows;
 
 const ACK: u8 = tcp_flags::ACK;
 
@@ -31,10 +32,13 @@ fn syn(dst: IpAddr, port: u16) -> Packet {
 
 /// Opens a connection in the kernel: what its client and what its server sends.
 fn made(twin: &mut Twin, dst: IpAddr, port: u16) -> [Packet; 2] {
-    let there = syn(dst, port);
+    made_of(twin, syn(dst, port))
+}
+
+fn made_of(twin: &mut Twin, there: Packet) -> [Packet; 2] {
     let before = twin.fast.counters().made;
     let opened = offer(twin, &there);
-    assert!(opened.by_kernel, "{port}");
+    assert!(opened.by_kernel, "{there:?}");
     assert_eq!(twin.fast.counters().made, before + 1);
     let back = answer(twin, &opened, protocol::TCP);
     assert!(offer(twin, &flags(&back, tcp_flags::SYN | ACK)).by_kernel);
@@ -156,4 +160,133 @@ fn places_are_used_again() {
         twin.fast.refill();
     }
     assert_eq!(twin.fast.flows.len(), before);
+}
+
+/// A host that only members of a group reach, and so tracks who does; a connection to it, which decisions are about by now.
+fn tracking() -> Option<(Twin, [Packet; 2])> {
+    if !machine(5) {
+        return None;
+    }
+    let mut twin = twin_with(rows::FROM_OPEN);
+    let [a, ..] = hosts();
+    let both = [IpAddr::from(a.v4()), a.v6().into()].map(|dst| {
+        let opening = from(1, dst, protocol::TCP, (4000, 80));
+        established(&mut twin, &opening);
+        flags(&opening, tcp_flags::SYN)
+    });
+    Some((twin, both))
+}
+
+/// The same from another port.
+fn from_port(opening: &Packet, src: u16) -> Packet {
+    let L4::Ports { dst, tcp_flags, .. } = opening.l4 else {
+        panic!("{opening:?}")
+    };
+    let l4 = L4::Ports { src, dst, tcp_flags };
+    Packet { l4, ..*opening }
+}
+
+#[test]
+fn a_change_is_obeyed_at_once_and_what_was_made_before_is_known_as_it_was_decided() {
+    let Some((mut twin, openings)) = tracking() else {
+        return;
+    };
+    for opening in openings {
+        let tracked = |twin: &Twin| twin.kernel.flows.connections();
+        let before = tracked(&twin);
+        let live = made_of(&mut twin, from_port(&opening, 5000));
+        let ended = made_of(&mut twin, from_port(&opening, 5001));
+        for packet in &ended {
+            assert!(offer(&mut twin, &flags(packet, ACK | tcp_flags::FIN)).by_kernel);
+        }
+        // Nobody is let in any more. What was made is not looked at for that.
+        twin.apply(&rows::put(vec![rows::group(rows::FROM_OPEN, &[])]));
+        assert!(twin.kernel.has_fresh());
+        assert_eq!(tracked(&twin), before);
+        let refused = offer(&mut twin, &from_port(&opening, 5002));
+        assert!(!refused.by_kernel && refused.out.is_empty());
+        assert_eq!(tracked(&twin), before);
+        // semantics 43: what is tracked goes on, also the last acknowledgement of what has ended.
+        assert_eq!(offer(&mut twin, &flags(&ended[0], ACK)).out.len(), 1);
+        for _ in 0..2 {
+            for packet in &live {
+                assert_eq!(offer(&mut twin, &flags(packet, ACK)).out.len(), 1);
+            }
+        }
+        assert!(
+            live.iter()
+                .all(|packet| offer(&mut twin, &flags(packet, ACK)).by_kernel)
+        );
+        assert!(tracked(&twin) > before);
+        // semantics 28: an ACL is asked for every packet.
+        let deny = [
+            (90, "deny", rows::all(), "0.0.0.0/0"),
+            (91, "deny", rows::all(), "::/0"),
+        ];
+        twin.apply(&rows::put(vec![rows::acl(&deny, &[])]));
+        for packet in &live {
+            assert!(offer(&mut twin, &flags(packet, ACK)).out.is_empty());
+        }
+        let open = rows::group(
+            rows::FROM_OPEN,
+            &[("ingress", rows::all(), rows::in_group(rows::OPEN))],
+        );
+        twin.apply(&rows::put(vec![open, rows::acl(&[], &[])]));
+        established(&mut twin, &from_port(&openings[1], 6000));
+        twin.pass(10);
+    }
+}
+
+#[test]
+fn what_was_made_before_a_change_and_said_nothing_since_is_known_in_its_time() {
+    // semantics 43
+    let Some((mut twin, openings)) = tracking() else {
+        return;
+    };
+    for opening in openings {
+        let before = twin.kernel.flows.connections();
+        let both = made_of(&mut twin, from_port(&opening, 5000));
+        twin.apply(&rows::put(vec![rows::group(rows::FROM_OPEN, &[])]));
+        twin.pass(100);
+        assert!(!twin.kernel.has_fresh());
+        assert_eq!(twin.kernel.flows.connections(), before + 1);
+        for packet in both {
+            assert_eq!(offer(&mut twin, &flags(&packet, ACK)).out.len(), 1);
+        }
+        let open = rows::group(
+            rows::FROM_OPEN,
+            &[("ingress", rows::all(), rows::in_group(rows::OPEN))],
+        );
+        twin.apply(&rows::put(vec![open]));
+        established(&mut twin, &from_port(&openings[1], 6000));
+        twin.pass(10);
+    }
+}
+
+#[test]
+fn what_was_made_just_before_a_decision_ended_goes_on_and_is_taken_up() {
+    let Some((mut twin, openings)) = tracking() else {
+        return;
+    };
+    // A decision holds for 30 seconds; decisions are looked through every second.
+    twin.pass(29_000);
+    twin.pass(960);
+    let before = twin.kernel.flows.connections();
+    let made = openings.map(|opening| made_of(&mut twin, from_port(&opening, 5000)));
+    twin.pass(50);
+    for opening in &openings {
+        let key = twin.kernel.cache.decision(&twin.key(opening).any_source_port());
+        assert!(key.is_none(), "it has ended");
+    }
+    assert!(twin.kernel.has_fresh());
+    // Nobody else goes by its paths, and they stand.
+    for packet in made.iter().flatten() {
+        assert!(offer(&mut twin, &flags(packet, ACK)).by_kernel);
+    }
+    twin.pass(60);
+    assert!(!twin.kernel.has_fresh());
+    assert_eq!(twin.kernel.flows.connections(), before + 2);
+    for packet in made.iter().flatten() {
+        assert!(offer(&mut twin, &flags(packet, ACK)).by_kernel);
+    }
 }

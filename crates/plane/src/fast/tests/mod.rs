@@ -174,6 +174,17 @@ impl Twin {
         twin
     }
 
+    /// A packet's key at its port.
+    fn key(&self, packet: &atoll_fabric::Packet) -> Key {
+        let slot = self.kernel.ports.named(packet.ingress).unwrap().slot;
+        let data = crate::frames::frame(packet);
+        let Ok(atoll_net::packet::Frame::Ip(headers)) = atoll_net::packet::parse(&data[vnet::LENGTH..])
+        else {
+            panic!("{packet:?}")
+        };
+        Key::of_headers(slot, &headers).unwrap()
+    }
+
     /// Carries over to the kernel what changed.
     fn follow(&mut self) {
         self.kernel.take_changes(&mut self.changes);
@@ -200,7 +211,6 @@ impl Twin {
     }
 
     fn apply(&mut self, delta: &atoll_model::Delta) {
-        self.kernel.take_up_all(self.now);
         self.kernel.apply(delta);
         self.plain.apply(delta);
         self.follow();
