@@ -306,6 +306,8 @@ const TAKEN_UP: usize = 64;
 const SWEEP_BUDGET: usize = 512;
 /// How often it is read what the kernel dropped.
 const READ_DROPS: Duration = Duration::from_millis(100);
+/// In every how many batches it is asked whether to look who floods.
+const WATCHED: u64 = 16;
 /// How long the thread sleeps when nothing comes.
 const IDLE: Timespec = Timespec {
     tv_sec: 0,
@@ -367,6 +369,7 @@ struct Batch {
     asked: Instant,
     /// When it was last looked whether somebody floods.
     watched: Instant,
+    rounds: u64,
     /// Whether a batch was walked while another one waited.
     crowded: bool,
     /// When what is to be done beside packets was last done, and how long may be slept since.
@@ -400,12 +403,17 @@ impl Worker {
             refused: 0,
             asked: Instant::now(),
             watched: Instant::now(),
+            rounds: 0,
             crowded: false,
             idled: (Instant::now(), IDLE),
         };
         while !self.shared.stopping.load(Ordering::Acquire) {
             let received = self.receive(&mut batch);
-            self.watch(&mut batch);
+            batch.rounds += 1;
+            // Where batches follow each other, not at each.
+            if received == 0 || batch.rounds.is_multiple_of(WATCHED) {
+                self.watch(&mut batch);
+            }
             if received > 0 {
                 self.revalidate(STEP_BESIDE, Duration::ZERO, &mut batch.again);
                 continue;

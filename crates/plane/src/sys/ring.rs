@@ -71,6 +71,8 @@ pub(crate) struct Ring {
     frames: usize,
     /// The next frame that the kernel will fill.
     next: usize,
+    /// Where its place begins: that is looked at far more often than taken from.
+    head: usize,
 }
 
 struct Memory {
@@ -147,6 +149,7 @@ impl Ring {
             frames_per_block: frames_per_block as usize,
             frames: blocks as usize * frames_per_block as usize,
             next: 0,
+            head: 0,
             fd: Arc::new(fd),
         };
         ring.bind(kind)?;
@@ -169,6 +172,9 @@ impl Ring {
 
     /// How many frames lie there to be taken, counted up to `most`.
     pub(crate) fn ready(&self, most: usize) -> usize {
+        if !self.is_ready() {
+            return 0;
+        }
         (0..most.min(self.frames))
             .take_while(|n| self.is_ready_at(*n))
             .count()
@@ -177,7 +183,7 @@ impl Ring {
     /// When the frame came in that lies `n` behind the next one, which [`Ring::ready`] has counted: nanoseconds of the
     /// kernel's clock.
     pub(crate) fn came_in(&self, n: usize) -> u64 {
-        let frame = self.frame_at((self.next + n) % self.frames);
+        let frame = self.frame_behind(n);
         // SAFETY: the place holds the ring's header, and is ours until it is given back.
         let header = unsafe { frame.cast::<libc::tpacket2_hdr>().read() };
         u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec)
@@ -188,7 +194,7 @@ impl Ring {
         if n >= self.frames || !self.is_ready_at(n) {
             return None;
         }
-        let frame = self.frame_at((self.next + n) % self.frames);
+        let frame = self.frame_behind(n);
         // SAFETY: the place holds the ring's header and an address behind it, and is ours until it is given back.
         let address = unsafe {
             frame
@@ -202,9 +208,7 @@ impl Ring {
     /// Says that a frame came in at another time, as where the clock was set back after it.
     #[cfg(test)]
     pub(crate) fn came_in_later(&mut self, n: usize, seconds: u32) {
-        let frame = self
-            .frame_at((self.next + n) % self.frames)
-            .cast::<libc::tpacket2_hdr>();
+        let frame = self.frame_behind(n).cast::<libc::tpacket2_hdr>();
         // SAFETY: as in `came_in`; nothing borrows from the place.
         unsafe { (*frame.as_ptr()).tp_sec += seconds };
     }
@@ -244,18 +248,21 @@ impl Ring {
     /// Gives the next `count` places back to the kernel.
     pub(crate) fn give_back(&mut self, count: usize) {
         for n in 0..count {
-            let frame = self.frame_at((self.next + n) % self.frames);
+            let frame = self.frame_behind(n);
             // SAFETY: the status word of a place; nothing borrows from the place any more.
             unsafe {
                 AtomicU32::from_ptr(frame.as_ptr().cast()).store(libc::TP_STATUS_KERNEL, Ordering::Release);
             }
         }
         self.next = (self.next + count) % self.frames;
+        self.head = self.offset(self.next);
     }
 
     /// Whether a frame lies there to be taken.
     pub(crate) fn is_ready(&self) -> bool {
-        self.is_ready_at(0)
+        // SAFETY: the offset of a place lies inside the mapping.
+        let head = unsafe { self.memory.start.add(self.head) };
+        self.status(head) & libc::TP_STATUS_USER != 0
     }
 
     /// Whether its places are for small frames.
@@ -274,7 +281,7 @@ impl Ring {
     }
 
     fn is_ready_at(&self, n: usize) -> bool {
-        self.status(self.frame_at((self.next + n) % self.frames)) & libc::TP_STATUS_USER != 0
+        self.status(self.frame_behind(n)) & libc::TP_STATUS_USER != 0
     }
 
     /// Whose a frame's place is, and what is with the frame.
@@ -285,10 +292,20 @@ impl Ring {
 
     /// The place of a frame; `n` is below `frames`.
     fn frame_at(&self, n: usize) -> NonNull<u8> {
+        // SAFETY: `n` is below `frames`, so the offset lies inside the mapping.
+        unsafe { self.memory.start.add(self.offset(n)) }
+    }
+
+    /// The place that lies `n` behind the next one, of as many as there are.
+    fn frame_behind(&self, n: usize) -> NonNull<u8> {
+        self.frame_at((self.next + n) % self.frames)
+    }
+
+    /// Where a place begins; `n` is below `frames`.
+    fn offset(&self, n: usize) -> usize {
         let offset = n / self.frames_per_block * self.block + n % self.frames_per_block * self.frame_size;
         debug_assert!(offset + self.frame_size <= self.memory.length);
-        // SAFETY: `n` is below `frames`, so the offset lies inside the mapping.
-        unsafe { self.memory.start.add(offset) }
+        offset
     }
 
     /// The socket, to be waited for while somebody else has the ring.
