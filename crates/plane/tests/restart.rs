@@ -4,13 +4,13 @@
 mod rig;
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::net::{IpAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use atoll_fabric::{Port, Stage};
 use atoll_plane::Capacity;
-use rig::socket::{DEADLINE, all_carry, connected, delivers, dropped, noise, settled};
+use rig::lockstep::Lockstep;
+use rig::socket::{all_carry, connected, dropped, noise, settled};
 use rig::{Guest, Namespace, OUTSIDE_V4, OUTSIDE_V6, Rig, rows, scenario};
 
 /// An instance whose group lets nobody in, one that is open, and connections of the first: to the other, and through
@@ -190,8 +190,7 @@ fn where_the_kernel_forwards_not_one_packet_is_lost_in_between() {
     scenario(|| {
         let mut rig = Rig::new(Capacity::SMALL);
         let (a, b, outside, _open) = connections(&mut rig);
-        // Datagrams are not sent again: each that is lost is missed.
-        let ends = [
+        let datagrams = Lockstep(vec![
             (
                 a.namespace.udp(a.v4, 4000),
                 IpAddr::from(b.v4),
@@ -212,42 +211,12 @@ fn where_the_kernel_forwards_not_one_packet_is_lost_in_between() {
                 OUTSIDE_V6.into(),
                 outside.udp(OUTSIDE_V6, 5000),
             ),
-        ];
-        let exchange = |count: usize| {
-            for n in 0..count {
-                for (near, to, far) in &ends {
-                    let seen = delivers(near, *to, far, &n.to_le_bytes());
-                    far.connect(seen).unwrap();
-                    far.send(&n.to_le_bytes()).unwrap();
-                    let mut buffer = [0; 16];
-                    assert_eq!(
-                        near.recv_from(&mut buffer).unwrap(),
-                        (8, SocketAddr::new(*to, 5000))
-                    );
-                }
-            }
-        };
-        exchange(20);
+        ]);
+        datagrams.exchange(20);
         if rig.links().is_empty() {
             return;
         }
-        let (done, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Acquire) {
-                    exchange(1);
-                    rounds.fetch_add(1, Ordering::Release);
-                }
-            });
-            // Some go through in each state.
-            let some = || {
-                let from = rounds.load(Ordering::Acquire);
-                let start = Instant::now();
-                while rounds.load(Ordering::Acquire) < from + 20 {
-                    assert!(start.elapsed() < DEADLINE);
-                    std::thread::yield_now();
-                }
-            };
+        let rounds = datagrams.goes_on_while(|some| {
             for _ in 0..5 {
                 let links = rig.links();
                 rig.plane.stop();
@@ -259,12 +228,8 @@ fn where_the_kernel_forwards_not_one_packet_is_lost_in_between() {
                 drop(links);
                 some();
             }
-            done.store(true, Ordering::Release);
         });
-        eprintln!(
-            "{} datagrams, over five restarts",
-            rounds.load(Ordering::Acquire) * ends.len() * 2
-        );
+        eprintln!("{} datagrams, over five restarts", rounds * datagrams.0.len() * 2);
     });
 }
 

@@ -3,12 +3,11 @@
 
 mod rig;
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::net::{IpAddr, TcpStream};
 
 use atoll_fabric::Stage;
-use rig::socket::{DEADLINE, all_carry, connected, delivers, settled};
+use rig::lockstep::Lockstep;
+use rig::socket::{all_carry, connected, settled};
 use rig::two_hosts::TwoHosts;
 use rig::{Guest, OUTSIDE_V4, kernel_scenario, rows, socket};
 
@@ -136,37 +135,9 @@ fn not_one_datagram_between_hosts_is_lost_while_planes_come_and_go() {
         let (near, far) = (&guests[0], &guests[1]);
         let pairs: [(IpAddr, IpAddr); 2] = [(near.v4.into(), far.v4.into()), (near.v6.into(), far.v6.into())];
         let ends = pairs.map(|(own, to)| (near.namespace.udp(own, 4000), to, far.namespace.udp(to, 5000)));
-        let exchange = |count: usize| {
-            for n in 0..count {
-                for (near, to, far) in &ends {
-                    let seen = delivers(near, *to, far, &n.to_le_bytes());
-                    far.send_to(&n.to_le_bytes(), seen).unwrap();
-                    let mut buffer = [0; 16];
-                    assert_eq!(
-                        near.recv_from(&mut buffer).unwrap(),
-                        (8, SocketAddr::new(*to, 5000))
-                    );
-                }
-            }
-        };
-        exchange(20);
-        let (done, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Acquire) {
-                    exchange(1);
-                    rounds.fetch_add(1, Ordering::Release);
-                }
-            });
-            // Some go through in each state.
-            let some = || {
-                let from = rounds.load(Ordering::Acquire);
-                let start = Instant::now();
-                while rounds.load(Ordering::Acquire) < from + 20 {
-                    assert!(start.elapsed() < DEADLINE);
-                    std::thread::yield_now();
-                }
-            };
+        let datagrams = Lockstep(ends.into());
+        datagrams.exchange(20);
+        datagrams.goes_on_while(|some| {
             for host in [0, 1, 0, 1] {
                 let links = two.links(host);
                 two.rigs[host].plane.stop();
@@ -178,7 +149,6 @@ fn not_one_datagram_between_hosts_is_lost_while_planes_come_and_go() {
                 drop(links);
                 some();
             }
-            done.store(true, Ordering::Release);
         });
     });
 }

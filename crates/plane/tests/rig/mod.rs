@@ -4,6 +4,7 @@
 
 pub mod elsewhere;
 pub mod errors;
+pub mod lockstep;
 pub mod rows;
 pub mod socket;
 pub mod tap;
