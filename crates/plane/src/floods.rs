@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::sockets::Groups;
 use crate::sys::fanout::{Group, OWN, own_lane, shared_lane};
-use crate::sys::lanes::Came;
+use crate::sys::lanes::{Came, Fillers};
 
 /// Of every EtherType, with its group of sockets: ARP, IPv4, IPv6.
 pub(crate) struct Floods {
@@ -27,30 +27,30 @@ impl Floods {
     }
 
     /// Learns what came to lanes of one EtherType, and gives ports other lanes. `shares` says whether others have the
-    /// same lane as a port. Returns who has which lane of their own from now on, if that is changed.
+    /// same lane as a port. Tells who has which lane of their own from now on, if that is changed, before another one does.
     pub(crate) fn note(
         &self,
         kind: usize,
         now: Instant,
         came: &[(usize, Came)],
         shares: impl Fn(u32) -> bool,
-    ) -> Option<Vec<(u32, usize)>> {
-        let mut both: MutexGuard<'_, _> = self
-            .each
-            .get(kind)?
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        tell: impl FnOnce(Vec<(u32, usize)>),
+    ) {
+        let Some(both) = self.each.get(kind) else {
+            return;
+        };
+        let mut both: MutexGuard<'_, _> = both.lock().unwrap_or_else(PoisonError::into_inner);
         let (group, flooding) = &mut *both;
         let before = flooding.moved();
         if let Some(over) = group.switch().is_over() {
             flooding.changed(now, over.is_ok());
         }
-        for (lane, _) in came.iter().filter(|(_, came)| came.floods()) {
-            flooding.goes_on(now, *lane);
+        for (lane, came) in came.iter().filter(|(_, came)| came.floods()) {
+            flooding.goes_on(now, *lane, &came.fillers);
         }
         let overrun = came.iter().filter(|(_, came)| came.overran);
         let step = overrun
-            .filter_map(|(lane, came)| came.filler.filter(|filler| shared_lane(*filler) == *lane))
+            .filter_map(|(lane, came)| came.fillers[0].filter(|filler| shared_lane(*filler) == *lane))
             .filter(|filler| shares(*filler))
             .find_map(|filler| flooding.begins(now, filler))
             .or_else(|| flooding.ends(now));
@@ -58,7 +58,9 @@ impl Floods {
             group.change(flooding.moved(), step.from, step.to);
         }
         let moved = flooding.moved();
-        (moved != before).then_some(moved)
+        if moved != before {
+            tell(moved);
+        }
     }
 }
 
@@ -154,10 +156,16 @@ impl Flooding {
         })
     }
 
-    /// Those that have a lane for themselves still flood.
-    fn goes_on(&mut self, now: Instant, lane: usize) {
+    /// Those that have a lane of their own still flood: of several in one, those that fill it, where that was seen. Who is calm,
+    /// or gone, would else stay beside another one's flood for as long as that lasts.
+    fn goes_on(&mut self, now: Instant, lane: usize, fillers: &Fillers) {
+        let fills = |port: &Moved| fillers.contains(&Some(port.ifindex));
+        let mut in_it = self.moved.iter().filter(|port| port.lane == lane);
+        let is_seen = in_it.any(fills);
         for port in self.moved.iter_mut().filter(|port| port.lane == lane) {
-            port.last = now;
+            if !is_seen || fills(port) {
+                port.last = now;
+            }
         }
     }
 
@@ -215,7 +223,7 @@ mod tests {
         assert_eq!(flooding.begins(now, 11), None, "it is there already");
         for _ in 0..100 {
             now += SECOND / 2;
-            flooding.goes_on(now, own);
+            flooding.goes_on(now, own, &[None; 4]);
             assert_eq!(flooding.ends(now), None);
         }
         now += SECOND;
@@ -243,6 +251,35 @@ mod tests {
         let each = (0..OWN).map(|nth| lanes.iter().filter(|lane| **lane == own_lane(nth)).count());
         assert!(each.clone().all(|ports| ports == MOST / OWN), "{lanes:?}");
         assert_eq!(flooding.begins(now, 100), None);
+    }
+
+    #[test]
+    fn who_is_calm_or_gone_does_not_stay_beside_who_floods() {
+        let (mut now, mut flooding) = (Instant::now(), Flooding::default());
+        for port in 1..=MOST as u32 {
+            flooding.begins(now, port).unwrap();
+            flooding.changed(now, true);
+        }
+        let lanes = [0, 1].map(own_lane);
+        let first = |lane| {
+            flooding
+                .moved
+                .iter()
+                .find(|port| port.lane == lane)
+                .map(|port| port.ifindex)
+        };
+        let floods = lanes.map(first);
+        for _ in 0..10 {
+            now += SECOND / 4;
+            for (lane, port) in lanes.into_iter().zip(floods) {
+                flooding.goes_on(now, lane, &[port, None, None, None]);
+            }
+            if flooding.ends(now).is_some() {
+                flooding.changed(now, true);
+            }
+        }
+        let left: Vec<_> = flooding.moved().into_iter().map(|(port, _)| Some(port)).collect();
+        assert_eq!(left, floods);
     }
 
     #[test]

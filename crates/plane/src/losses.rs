@@ -16,7 +16,8 @@ use crate::sys::fanout::{LANES, SHARED, own_lane, shared_lane};
 pub struct LostFrames {
     /// The lane that was full.
     pub lane: Lane,
-    /// Of [`Lane::Own`] the port whose they were, else those that use the lane now; none where all do.
+    /// Of [`Lane::Own`] the port whose they were, else those that use the lane, or did until they flooded: these first;
+    /// none where all do.
     pub ports: Vec<Port>,
     /// How many.
     pub frames: u64,
@@ -98,12 +99,13 @@ impl Losses {
         }
     }
 
-    /// Whether other ports have the same lane as this one.
-    pub(crate) fn shares(&self, kind: usize, ifindex: u32, ports: &Ports) -> bool {
+    /// Whether other ports have the same lane as this one, or the device by which other hosts' frames come.
+    pub(crate) fn shares(&self, kind: usize, ifindex: u32, ports: &Ports, tunnel: Option<u32>) -> bool {
         let lane = shared_lane(ifindex);
+        let ports = ports.standing().map(|port| port.ifindex);
         ports
-            .standing()
-            .any(|port| port.ifindex != ifindex && self.lane(kind, port.ifindex) == lane)
+            .chain(tunnel)
+            .any(|other| other != ifindex && self.lane(kind, other) == lane)
     }
 
     /// The port that has a lane of its own for itself.
@@ -141,10 +143,16 @@ impl Losses {
         let mut told: Vec<LostFrames> = own.collect();
         for (kind, (family, lanes)) in FAMILIES.into_iter().zip(&self.lanes).enumerate() {
             for (lane, frames) in lanes.iter().enumerate().filter(|(_, frames)| **frames > 0) {
-                let of_it = |port: &crate::port::Standing| self.lane(kind, port.ifindex) == lane;
-                let users = ports.standing().filter(|port| of_it(port));
-                let mut users: Vec<Port> = users.map(|port| port.attachment.port()).collect();
+                // Until it was given another one, the lane was lost to who floods now.
+                let flooded = |ifindex| self.lane(kind, ifindex) != lane && shared_lane(ifindex) == lane;
+                let of_it = ports.standing().filter_map(|port| {
+                    let (ifindex, name) = (port.ifindex, port.attachment.port());
+                    let uses = self.lane(kind, ifindex) == lane;
+                    (uses || flooded(ifindex)).then_some((uses, name))
+                });
+                let mut users: Vec<(bool, Port)> = of_it.collect();
                 users.sort_unstable();
+                let users = users.into_iter().map(|(_, port)| port).collect();
                 let name = match lane {
                     0 => Lane::Large(family),
                     lane if lane <= SHARED => Lane::Small(family, lane - 1),
@@ -173,15 +181,23 @@ mod tests {
     fn only_who_has_a_lane_alone_is_said_to_have_lost() {
         let (mut ports, mut losses) = (Ports::default(), Losses::default());
         let port = |nth| Port::Eni(EniId::new(nth));
-        for (ifindex, eni) in [(9, 1), (17, 2), (10, 3)] {
+        for (ifindex, eni) in [(9, 3), (17, 2), (10, 1)] {
             ports.up(ifindex, Attachment::Eni(EniId::new(eni))).unwrap();
         }
-        assert!(losses.shares(IPV4, 9, &ports) && !losses.shares(IPV4, 10, &ports));
+        assert!(losses.shares(IPV4, 9, &ports, None) && !losses.shares(IPV4, 10, &ports, None));
         losses.add(IPV4, shared_lane(9), 5, &ports);
         losses.moved(IPV4, vec![(9, own_lane(0))]);
-        assert!(!losses.shares(IPV4, 17, &ports), "it has the lane for itself now");
+        assert!(
+            !losses.shares(IPV4, 17, &ports, None),
+            "it has the lane for itself now"
+        );
+        let beside = |ifindex| losses.shares(IPV4, 17, &ports, Some(ifindex));
+        assert!(
+            beside(25) && !beside(26),
+            "what comes from other hosts shares a lane too"
+        );
         losses.add(IPV4, own_lane(0), 7, &ports);
-        assert_eq!(losses.flooding(&ports), [port(1)]);
+        assert_eq!(losses.flooding(&ports), [port(3)]);
         losses.moved(IPV4, vec![(9, own_lane(0)), (10, own_lane(0))]);
         losses.add(IPV4, own_lane(0), 11, &ports);
         losses.add(IPV4, 0, 13, &ports);
@@ -191,9 +207,10 @@ mod tests {
             frames,
         };
         let all = [
-            lost(Lane::Own, &[port(1)], 7),
+            lost(Lane::Own, &[port(3)], 7),
             lost(Lane::Large(Family::Ipv4), &[], 13),
-            lost(Lane::Small(Family::Ipv4, 1), &[port(2)], 5),
+            // It was its flood, before it had another lane.
+            lost(Lane::Small(Family::Ipv4, 1), &[port(3), port(2)], 5),
             lost(Lane::Flooding(Family::Ipv4, 0), &[port(1), port(3)], 11),
         ];
         assert_eq!(losses.told(&ports), all);

@@ -138,7 +138,8 @@ pub struct LostFrames {
     /// `ipv4-small-3`, one of eight that ports share for frames of up to 1,800 bytes; `ipv4-large`, that of all ports for
     /// longer ones; the same with `ipv6` and `arp`.
     pub lane: String,
-    /// Of `own` the port whose frames they were; else some of those that use the lane now; none where all do.
+    /// Of `own` the port whose frames they were; else some of those that use the lane, or did until they flooded: these
+    /// first; none where all do.
     pub ports: Vec<PortName>,
     /// How many use it that are not among these.
     pub more_ports: u64,

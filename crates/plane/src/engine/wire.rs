@@ -84,6 +84,11 @@ impl Engine {
         self.ways_changed();
     }
 
+    /// The way to other hosts, if there is one.
+    pub(crate) fn tunnel(&self) -> Option<&Tunnel> {
+        self.elsewhere.tunnel()
+    }
+
     /// A host's frames are taken from now on, or are not any more.
     pub fn set_host(&mut self, host: IpAddr, is_one: bool) {
         for slot in self.elsewhere.host(host, is_one) {

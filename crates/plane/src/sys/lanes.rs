@@ -8,6 +8,7 @@
 //! A port that floods is given another lane, and goes back. Until all is taken that it sent before, both lanes
 //! wait for turns together and are taken in the order in which frames came in, crowded or not.
 
+use std::cmp::Reverse;
 use std::io;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -50,8 +51,8 @@ struct Lane {
     taken: u64,
     /// Batches in which it was more than half full.
     crowded: u64,
-    /// Who had most of its places when it was last looked at.
-    filler: Option<u32>,
+    /// Who had much of its places when it was last looked at.
+    fillers: Fillers,
     told: Told,
 }
 
@@ -82,11 +83,14 @@ pub(crate) struct Came {
     pub overran: bool,
     /// Whether it was more than half full.
     pub crowded: bool,
-    /// The interface that much of it came from while it was so full, a quarter or more.
-    pub filler: Option<u32>,
+    /// The interfaces that much of it came from while it was so full, a quarter or more each, of which the first one most.
+    pub fillers: Fillers,
     /// How many places it has.
     pub places: usize,
 }
+
+/// Interfaces that have a quarter of something each.
+pub(crate) type Fillers = [Option<u32>; 4];
 
 /// How many places are looked at to see who fills a lane, and in every how many batches.
 const SAMPLE: usize = 16;
@@ -112,7 +116,7 @@ impl Lanes {
             ring,
             taken: 0,
             crowded: 0,
-            filler: None,
+            fillers: Fillers::default(),
             told: Told {
                 time: Instant::now(),
                 taken: 0,
@@ -232,7 +236,7 @@ impl Lane {
             lost: self.told.lost,
             overran: self.told.lost > 0 || before.lost > 0,
             crowded: self.crowded > before.crowded,
-            filler: self.filler.take(),
+            fillers: std::mem::take(&mut self.fillers),
             places: self.ring.places(),
         }
     }
@@ -247,9 +251,16 @@ impl Lane {
         let distance = (self.ring.places() / 2 / SAMPLE).max(1);
         let met = (0..SAMPLE).filter_map(|n| self.ring.came_from(n * distance));
         let met: Vec<u32> = met.collect();
-        let of = |ifindex: &u32| met.iter().filter(|other| *other == ifindex).count();
-        let most = met.iter().max_by_key(|ifindex| of(ifindex));
-        self.filler = most.copied().filter(|most| 4 * of(most) >= met.len());
+        let of = |ifindex: u32| met.iter().filter(|other| **other == ifindex).count();
+        let mut much: Vec<u32> = met
+            .iter()
+            .copied()
+            .filter(|ifindex| 4 * of(*ifindex) >= met.len())
+            .collect();
+        much.sort_unstable_by_key(|ifindex| (Reverse(of(*ifindex)), *ifindex));
+        much.dedup();
+        let mut much = much.into_iter();
+        self.fillers = std::array::from_fn(|_| much.next());
     }
 }
 

@@ -46,11 +46,11 @@ impl Worker {
             }
             let shares = |ifindex| {
                 let core = self.shared.lock();
-                core.losses.shares(kind, ifindex, &core.engine.ports)
+                let tunnel = core.engine.tunnel().map(|tunnel| tunnel.ifindex);
+                core.losses.shares(kind, ifindex, &core.engine.ports, tunnel)
             };
-            if let Some(moved) = self.floods.note(kind, now, came, shares) {
-                self.shared.lock().losses.moved(kind, moved);
-            }
+            let tell = |moved| self.shared.lock().losses.moved(kind, moved);
+            self.floods.note(kind, now, came, shares, tell);
         }
     }
 }
