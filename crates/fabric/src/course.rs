@@ -245,3 +245,159 @@ impl Step {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::component::Changed;
+    use crate::flows::Limits;
+    use crate::packet::{protocol, tcp};
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 10);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 10);
+    const OPENS: Said = Said {
+        back: false,
+        flags: tcp::SYN,
+    };
+    const ANSWERS: Said = Said {
+        back: true,
+        flags: tcp::SYN | tcp::ACK,
+    };
+
+    fn track(owner: u32, ends: [(Ipv4Addr, u16); 2], outbound: bool) -> Step {
+        let [(local, local_port), (remote, remote_port)] = ends;
+        let key = FlowKey {
+            local: local.into(),
+            remote: remote.into(),
+            protocol: protocol::TCP,
+            local_port,
+            remote_port,
+        };
+        Step {
+            what: Known::Track {
+                owner: Slot(owner),
+                key,
+                timeouts: Timeouts::OF_GATEWAY,
+            },
+            outbound,
+            back: true,
+            begins_back: false,
+        }
+    }
+
+    /// From a client by a gateway to a server, all of which know of it.
+    fn translated() -> Course {
+        let map = Step {
+            what: Known::Map {
+                gateway: Slot(2),
+                mapping: Mapping {
+                    protocol: protocol::TCP,
+                    inside: CLIENT,
+                    inside_port: 4000,
+                    outside: GATEWAY,
+                    outside_port: 9120,
+                    remote: SERVER,
+                    remote_port: 80,
+                },
+            },
+            outbound: true,
+            back: true,
+            begins_back: false,
+        };
+        Course {
+            steps: Box::new([
+                track(1, [(CLIENT, 4000), (SERVER, 80)], true),
+                map,
+                track(3, [(SERVER, 80), (GATEWAY, 9120)], false),
+            ]),
+            port: 4000,
+            seen: 9120,
+        }
+    }
+
+    /// Owners with the ports and the state that they know.
+    fn known(course: &Course, flows: &Flows, said: &[Said], mapped: bool) -> Vec<(u32, u16, u16, u8)> {
+        let effects = course.effects(flows, (4001, 9121), said, mapped, NOW);
+        let each = effects.iter().map(|effect| match effect {
+            Effect::Track {
+                owner, key, state, ..
+            } => (owner.0, key.local_port, key.remote_port, state.0),
+            Effect::Map {
+                gateway,
+                mapping,
+                state,
+                ..
+            } => (gateway.0, mapping.inside_port, mapping.outside_port, state.0),
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn each_side_knows_the_port_that_it_sees() {
+        let flows = Flows::new(Limits::SMALL, NOW);
+        let (out, replied) = (State::FROM_OWNER, State::REPLIED);
+        assert_eq!(
+            known(&translated(), &flows, &[OPENS, ANSWERS], true),
+            [
+                (1, 4001, 80, out | replied),
+                (2, 4001, 9121, 0),
+                (3, 80, 9121, replied)
+            ]
+        );
+    }
+
+    #[test]
+    fn who_is_gone_and_who_has_other_addresses_knows_nothing() {
+        let mut flows = Flows::new(Limits::SMALL, NOW);
+        let owners = |flows: &Flows, mapped| {
+            let known = known(&translated(), flows, &[OPENS], mapped);
+            known.into_iter().map(|(owner, ..)| owner).collect::<Vec<_>>()
+        };
+        assert_eq!(owners(&flows, false), [1, 3]);
+        for (gone, left) in [(3, vec![1, 2]), (2, vec![1]), (1, vec![])] {
+            let mut changed = Changed::default();
+            changed.gone.push(Slot(gone));
+            flows.forget(&changed);
+            // However long ago.
+            flows.expire(NOW, 100);
+            assert_eq!(owners(&flows, true), left);
+        }
+    }
+
+    #[test]
+    fn what_comes_by_one_way_only_is_known_by_what_goes_there() {
+        let flows = Flows::new(Limits::SMALL, NOW);
+        let with = |back, begins_back| {
+            let step = track(1, [(SERVER, 80), (CLIENT, 4000)], false);
+            Course {
+                steps: Box::new([Step {
+                    back,
+                    begins_back,
+                    ..step
+                }]),
+                port: 4000,
+                seen: 4000,
+            }
+        };
+        let states = |course: &Course, said: &[Said]| {
+            let effects = course.effects(&flows, (4001, 4001), said, true, NOW);
+            let states = effects.iter().map(|effect| match effect {
+                Effect::Track { state, .. } | Effect::Map { state, .. } => state.0,
+            });
+            states.collect::<Vec<_>>()
+        };
+        // Its answers leave another way.
+        assert_eq!(states(&with(false, false), &[OPENS, ANSWERS, OPENS]), [0]);
+        // Nothing is tracked before it answers: that begins it, from this side.
+        assert_eq!(states(&with(true, true), &[OPENS]), [] as [u8; 0]);
+        assert_eq!(states(&with(true, true), &[OPENS, ANSWERS]), [State::FROM_OWNER]);
+        assert_eq!(
+            states(&with(true, true), &[OPENS, ANSWERS, OPENS]),
+            [State::FROM_OWNER | State::REPLIED]
+        );
+    }
+}

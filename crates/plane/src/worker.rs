@@ -39,6 +39,8 @@ pub(crate) struct Core {
     clock: Clock,
     changes: Changes,
     swept: Instant,
+    /// When flows of the kernel's were last taken up.
+    taken_up: Instant,
     /// When it was last read what the kernel dropped.
     read: Instant,
 }
@@ -79,6 +81,7 @@ impl Shared {
                 clock,
                 changes: Changes::default(),
                 swept: Instant::now(),
+                taken_up: Instant::now(),
                 read: Instant::now(),
             }),
             wanting: AtomicUsize::new(0),
@@ -251,10 +254,11 @@ impl Core {
 
     fn sweep(&mut self) {
         let passed = self.swept.elapsed();
-        if passed >= SWEEP || self.engine.is_behind() && passed >= SWEEP_BEHIND {
+        if passed >= SWEEP {
             // A thread that slept has more to go over.
             let rounds = passed.div_duration_f32(SWEEP).min(10.0) as usize;
             self.swept = Instant::now();
+            self.taken_up = self.swept;
             if self.read.elapsed() >= READ_DROPS {
                 self.read = Instant::now();
                 self.read_drops();
@@ -274,6 +278,10 @@ impl Core {
                     .name("pages".into())
                     .spawn(|| unfetched.into_iter().for_each(Pages::fetch));
             }
+        } else if self.engine.is_behind() && self.taken_up.elapsed() >= SWEEP_BEHIND {
+            // Nothing else: how much is gone over, and let in, goes by the time of a whole sweep.
+            self.taken_up = Instant::now();
+            self.engine.take_up_due(self.clock.now());
         }
     }
 }
@@ -298,7 +306,7 @@ impl Clock {
 
 /// How often what is over is forgotten.
 const SWEEP: Duration = Duration::from_millis(10);
-/// The same while more flows of the kernel's are to be taken up than one sweep does.
+/// How often flows of the kernel's are taken up while there are more than one sweep does.
 const SWEEP_BEHIND: Duration = Duration::from_micros(500);
 /// Flows of the kernel's that are taken up in one step of a question: some 0.3 milliseconds.
 const TAKEN_UP: usize = 64;

@@ -10,7 +10,7 @@
 //! Flows have numbers, counted up and wrapping. The kernel ends those that say RST itself; those that have said FIN both ways end
 //! here, when their last packets had time to come.
 
-use atoll_fabric::{L4, Packet, Said};
+use atoll_fabric::{L4, Packet, Said, Verdict};
 use atoll_model::Timestamp;
 use atoll_net::Mac;
 use atoll_net::packet::{protocol, tcp_flags};
@@ -119,6 +119,8 @@ pub(crate) struct Way {
 const UNKNOWN: u32 = 100;
 /// How long after its end a made flow's last packets may come, in milliseconds.
 const LINGERING: u32 = 100;
+/// How long they may come at most, counted from when it was made: who goes on saying FIN keeps its place no longer from others.
+const LINGERING_MOST: u32 = 1000;
 /// Most made flows that are taken up at once: packets and changes wait meanwhile, some microseconds for each.
 const MOST_AT_ONCE: usize = 64;
 /// Most directions of ended ones that are taken away at once: less than half a microsecond each.
@@ -152,7 +154,7 @@ impl Engine {
     }
 
     /// Takes up made flows whose time has come, and forgets those that are over: so many of either.
-    pub(super) fn take_up_due(&mut self, now: Timestamp) {
+    pub(crate) fn take_up_due(&mut self, now: Timestamp) {
         let at = now.0 as u32;
         let mut walked = 0;
         let mut looks = 0;
@@ -181,7 +183,8 @@ impl Engine {
                 break;
             };
             if !life.over {
-                if at.wrapping_sub(life.fin_at) < LINGERING {
+                let lingers = at.wrapping_sub(life.fin_at) < LINGERING;
+                if lingers && at.wrapping_sub(life.since) < LINGERING_MOST {
                     break;
                 }
                 if gone.len() >= MOST_GONE {
@@ -339,7 +342,8 @@ impl Engine {
         }
     }
 
-    /// Walks the packets of a connection as if they had come up.
+    /// Walks the packets of a connection as if they had come up, as far as they are let through: what answers a packet that
+    /// is dropped by now has not come, and would itself begin a connection.
     pub(crate) fn relive(&mut self, now: Timestamp, there: &Way, back: &Way) {
         let (packets, fin) = ((there.packets, back.packets), (there.fin, back.fin));
         let protocol = there.key.protocol();
@@ -351,7 +355,9 @@ impl Engine {
                 return;
             };
             let key = (!ended).then(|| (way.key, self.cache.hash(&way.key)));
-            self.judge(now, key, &packet, None);
+            if let (Verdict::Drop(_), _) = self.judge(now, key, &packet, None) {
+                return;
+            }
         }
     }
 

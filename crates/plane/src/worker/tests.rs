@@ -5,6 +5,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::*;
+use crate::cache::Key;
+use crate::engine::{Kernel, Life, Made, Seen};
 use crate::sockets::{Groups, Room, Sockets};
 use crate::sys::fanout::{Group, LANES, SHARED, own_lane, shared_lane};
 use crate::sys::lanes::Lanes;
@@ -298,4 +300,61 @@ fn who_fills_a_lane_is_seen_and_what_it_lost_is_counted() {
         let fillers = [Some(FIRST), Some(FIRST + SHARER), None, None];
         assert_eq!((lost, came.fillers), (7, fillers));
     });
+}
+
+/// A kernel that makes more flows than anybody takes up.
+#[derive(Default)]
+struct Tireless(Arc<AtomicUsize>);
+
+impl Kernel for Tireless {
+    fn seen(&self, _: &Key) -> Option<Seen> {
+        None
+    }
+
+    fn next(&self) -> u32 {
+        0
+    }
+
+    fn life(&self, _: u32) -> Option<Life> {
+        let over = true;
+        Some(Life {
+            over,
+            ..Life::default()
+        })
+    }
+
+    fn made(&self, _: u32) -> Option<Made> {
+        None
+    }
+
+    fn take(&self, _: u32) -> Life {
+        Life::default()
+    }
+
+    fn known(&self, _: u32) {}
+
+    fn give_back(&self, _: u32) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn forget(&self, _: &[Key]) {}
+}
+
+#[test]
+fn who_is_behind_with_what_the_kernel_made_forgets_and_admits_all_the_same() {
+    let shared = Shared::new(Capacity::SMALL, 1, None).unwrap();
+    let mut core = shared.lock();
+    let taken_up = Arc::new(AtomicUsize::new(0));
+    core.engine.watch(Box::new(Tireless(Arc::clone(&taken_up))));
+    let mut sweeps = 0;
+    // Each sweep goes over as much as its time is long: a shorter time than that of one would be none.
+    while sweeps < 3 || taken_up.load(Ordering::Relaxed) < 10 {
+        let before = core.swept;
+        core.sweep();
+        if core.swept != before {
+            assert!(core.swept - before >= SWEEP);
+            assert!(core.engine.is_behind());
+            sweeps += 1;
+        }
+    }
 }

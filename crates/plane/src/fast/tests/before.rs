@@ -7,7 +7,8 @@ use atoll_fabric::Packet;
 use atoll_net::packet::{protocol, tcp_flags};
 
 use super::bytes::{
-    OUTSIDE_V4, answer, established, flags, from, hosts, ifindex, offer, twin_of_seed, twin_with,
+    OUTSIDE_V4, answer, established, flags, from, hosts, ifindex, offer, twin_of_groups, twin_of_seed,
+    twin_with,
 };
 use super::*;
 use crate::frames;
@@ -24,7 +25,12 @@ struct Left {
 
 /// Makes connections of somebody whom nobody may reach, and ends engine and program's owner at once.
 fn killed(prepare: impl Fn(&Twin)) -> Left {
-    let mut twin = twin_with(rows::CLOSED);
+    killed_of(rows::CLOSED, prepare)
+}
+
+/// The same of somebody of a group.
+fn killed_of(group: u64, prepare: impl Fn(&Twin)) -> Left {
+    let mut twin = twin_with(group);
     let [_, b, _] = hosts();
     let (mut living, mut over) = (Vec::new(), Vec::new());
     // Within, and through the NAT gateway by ports of the block that the first connection lies in.
@@ -106,6 +112,23 @@ fn are_known(left: &Left) {
         }
         let fin = flags(back, ACK | tcp_flags::FIN);
         assert_eq!(passes(&mut next, &fin), (false, true));
+    }
+}
+
+#[test]
+fn what_the_rules_of_now_would_not_let_in_is_not_let_in_by_its_answer() {
+    if !machine(5) {
+        return;
+    }
+    // semantics 44: everybody may reach everybody, so nothing is tracked but by the NAT gateway.
+    let left = killed_of(rows::OPEN, |_| {});
+    // When the next engine comes, nobody may reach the servers, which may reach anybody.
+    let mut next = twin_of_groups(5, [rows::OPEN, rows::CLOSED, rows::CLOSED]);
+    for [there, _] in &left.living {
+        let (data, at) = (frames::frame(there), ifindex(&next, there));
+        let by_rules = !through(&mut next.plain, next.now, at, &data).is_empty();
+        let (by_kernel, by_engine) = passes(&mut next, there);
+        assert_eq!(by_kernel || by_engine, by_rules, "{there:?}");
     }
 }
 

@@ -41,13 +41,18 @@ pub(super) fn twin_with(group: u64) -> Twin {
 
 /// The same; the seed decides about ports.
 pub(super) fn twin_of_seed(seed: u64, group: u64) -> Twin {
+    twin_of_groups(seed, [group, rows::OPEN, rows::OPEN])
+}
+
+/// The same, each in a group.
+pub(super) fn twin_of_groups(seed: u64, groups: [u64; 3]) -> Twin {
     let fabric = || {
         let mut fabric = Fabric::default();
         fabric.apply(&rows::base());
         fabric.apply(&rows::nat_gateway());
         fabric.apply(&rows::put(vec![rows::private_table()]));
-        for (n, host) in hosts().into_iter().enumerate() {
-            let groups = if n == 0 { vec![group] } else { host.groups.clone() };
+        for (host, group) in hosts().into_iter().zip(groups) {
+            let groups = vec![group];
             fabric.apply(&rows::Interface { groups, ..host }.delta());
         }
         fabric

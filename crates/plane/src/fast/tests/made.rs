@@ -290,3 +290,21 @@ fn what_was_made_just_before_a_decision_ended_goes_on_and_is_taken_up() {
         assert!(offer(&mut twin, &flags(packet, ACK)).by_kernel);
     }
 }
+
+#[test]
+fn who_says_fin_again_and_again_keeps_no_place_from_others() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    for dst in services {
+        let both = made(&mut twin, dst, 5000);
+        // As long as its answers hold, both sides end it again sooner than it would be over.
+        for _ in 0..12 {
+            for packet in &both {
+                offer(&mut twin, &flags(packet, ACK | tcp_flags::FIN));
+            }
+            twin.pass(90);
+        }
+        assert!(!twin.kernel.has_fresh());
+    }
+}
