@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use atoll_fabric::{Site, Stage};
 use atoll_net::packet::Sum;
-use atoll_plane::{Capacity, PlaneError};
+use atoll_plane::{Capacity, Plane, PlaneError};
 use rig::errors::segments_of;
 use rig::two_hosts::{NETWORK, TwoHosts};
 use rig::wire::Datagram;
@@ -417,6 +417,28 @@ fn what_comes_where_no_program_stands_is_not_believed_to_be_from_a_host() {
         socket::eventually(|| (counters().wire_unknown == 1).then_some(()));
         there.set_nonblocking(true).unwrap();
         assert!(there.recv(&mut [0; 16]).is_err());
+    });
+}
+
+#[test]
+fn a_device_that_is_made_anew_with_the_same_index_gets_the_programs_when_it_is_named_again() {
+    kernel_scenario(|| {
+        let (two, near, far) = TwoHosts::with_guests(9100, false);
+        let (here, there) = (near.namespace.udp(near.v4, 5000), far.namespace.udp(far.v4, 53));
+        socket::delivers(&here, far.v4, &there, b"before");
+        let (fabric, ifindex) = (&two.rigs[0].fabric, two.tunnels[0].ifindex);
+        fabric.ip("link del vxlan");
+        two.underlays[0].ip(&format!(
+            "link add vxlan index {ifindex} type vxlan external gbp dstport 4789"
+        ));
+        two.underlays[0].ip(&format!("link set vxlan netns {}", fabric.path()));
+        fabric.ip("link set vxlan mtu 9200 up");
+        assert_eq!(fabric.run(|| Plane::interface_index("vxlan")).unwrap(), ifindex);
+        assert_eq!(two.programs(0), [0, 0]);
+        two.rigs[0].plane.set_tunnel(Some(two.tunnels[0])).unwrap();
+        assert_eq!(two.programs(0), [2, 1]);
+        socket::delivers(&here, far.v4, &there, b"there");
+        socket::delivers(&there, near.v4, &here, b"back");
     });
 }
 

@@ -187,6 +187,13 @@ impl Fast {
         if self.tunnels_elsewhere(tunnel) {
             self.tunnels.standing = None;
         }
+        // With a device go the programs there, and another one may have its index.
+        if let Some((old, _)) = &self.tunnels.standing {
+            let ifindex = old.ifindex;
+            if self.there(|| Ok(labels_at(ifindex)))?.is_none() {
+                self.tunnels.standing = None;
+            }
+        }
         let Some(tunnel) = tunnel else {
             return Ok(());
         };
