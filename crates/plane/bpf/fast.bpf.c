@@ -255,27 +255,63 @@ static __always_inline int opens(struct seen *seen)
 					     : seen->protocol == IPPROTO_UDP;
 }
 
-/* Makes the flows of a new connection, in both directions, by a decision. */
+/* Whether a decision is the one still that it was when its end was read first, and about this. The engine may remove it
+ * meanwhile, and its memory may be another one's at once: that is written from its beginning on, so it is read from its end on. */
+static __always_inline int still(struct decision *decision, __u32 number, struct seen *seen)
+{
+	__u8 block;
+
+	asm volatile("" ::: "memory");
+	/* Where a gateway puts a block of ports for another, it is about that one alone. */
+	block = *(volatile __u16 *)&decision->block ? bpf_ntohs(seen->src_port) >> 8 : 0;
+	return *(volatile __u32 *)&decision->number == number && *(volatile __u32 *)&decision->tag == tag_of_asked(seen, block);
+}
+
+/* Makes the flows of a new connection, in both directions, by a decision. What it says counts if it is still there when all has
+ * been read. */
 static __always_inline int new_connection(struct __sk_buff *skb, struct decision *decision, struct seen *seen, __be32 numbers,
 					  void *data, void *end)
 {
-	__u16 port = bpf_ntohs(seen->src_port);
-	__be16 seen_port = decision->block ? bpf_htons(decision->block | (port & 0xff)) : seen->src_port;
-	/* What answers has the ports exchanged, as they are seen there. */
-	__be32 reply_numbers = (__be32)seen->dst_port | (__be32)seen_port << 16;
+	__u32 said = *(volatile __u32 *)&decision->again;
+	__u16 port = bpf_ntohs(seen->src_port), block;
 	__u32 slot = seen->port->slot_and_one - 1, segments = packets_of(skb, seen);
 	struct flow flow = {}, reply = {};
+	__be32 reply_numbers;
 	__u32 number, place;
 	struct path path;
 	struct made *event;
+	__be16 seen_port;
 	int why, failed;
 
+	asm volatile("" ::: "memory");
 	if (port < decision->lowest || port > decision->highest || (__s32)(decision->expires - seen->clock) <= 0 ||
 	    seen->port->may_make == 0 || !attended(seen))
 		return to_engine(seen, COUNT_NO_FLOW);
+	block = decision->block;
+	seen_port = block ? bpf_htons(block | (port & 0xff)) : seen->src_port;
+	/* What answers has the ports exchanged, as they are seen there. */
+	reply_numbers = (__be32)seen->dst_port | (__be32)seen_port << 16;
+	flow.tag = seen->tag;
+	flow.path = decision->path;
+	flow.path_version = decision->path_version;
+	flow.generation = decision->generation;
+	flow.expires = seen->clock + decision->hold;
+	flow.number = seen_port;
+	flow.state = FLOW_MADE;
+	flow.last_seen = seen->clock;
+	flow.packets = segments;
+	flow.bytes = skb->len;
+	reply.path = decision->reply_path;
+	reply.path_version = decision->reply_path_version;
+	reply.generation = decision->reply_generation;
+	reply.expires = flow.expires;
+	reply.number = seen->src_port;
+	reply.state = FLOW_MADE | FLOW_BACK;
+	reply.last_seen = seen->clock;
+	asm volatile("" ::: "memory");
 	/* The way back has to hold too; then the way there. */
-	if (!find_path(decision->reply_path, decision->reply_path_version, decision->reply_generation, &path) ||
-	    !find_path(decision->path, decision->path_version, decision->generation, &path))
+	if (!find_path(reply.path, reply.path_version, reply.generation, &path) ||
+	    !find_path(flow.path, flow.path_version, flow.generation, &path))
 		return to_engine(seen, COUNT_STALE);
 	why = fits(&path, seen, data, end);
 	if (why)
@@ -290,26 +326,8 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	/* Whoever still looks for the one that stood here finds neither it nor this one. */
 	__sync_lock_test_and_set(&event->sequence, ~number);
 
-	flow.tag = seen->tag;
-	flow.path = decision->path;
-	flow.path_version = decision->path_version;
-	flow.generation = decision->generation;
-	flow.expires = seen->clock + decision->hold;
-	flow.number = seen_port;
-	flow.state = FLOW_MADE;
 	flow.sequence = number;
-	flow.last_seen = seen->clock;
-	flow.packets = segments;
-	flow.bytes = skb->len;
-	reply.path = decision->reply_path;
-	reply.path_version = decision->reply_path_version;
-	reply.generation = decision->reply_generation;
-	reply.expires = flow.expires;
-	reply.number = seen->src_port;
-	reply.state = FLOW_MADE | FLOW_BACK;
 	reply.sequence = number;
-	reply.last_seen = seen->clock;
-
 	event->since = seen->clock;
 	event->v6 = seen->v6;
 	event->protocol = seen->protocol;
@@ -321,20 +339,25 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	event->reply_numbers = reply_numbers;
 	words4(event->reply_src, decision->reply_src);
 	words4(event->reply_dst, decision->reply_dst);
-	event->path = decision->path;
-	event->path_version = decision->path_version;
-	event->reply_path = decision->reply_path;
-	event->reply_path_version = decision->reply_path_version;
-	event->decision = decision->number;
+	event->path = flow.path;
+	event->path_version = flow.path_version;
+	event->reply_path = reply.path;
+	event->reply_path_version = reply.path_version;
+	event->decision = said;
+	if (!still(decision, said, seen)) {
+		event->state = MADE_OVER;
+		__sync_lock_test_and_set(&event->sequence, number);
+		return to_engine(seen, COUNT_STALE);
+	}
 
 	if (seen->v6) {
 		struct key6 there = {.slot = slot, .numbers = numbers, .protocol = seen->protocol};
-		struct key6 back = {.slot = decision->reply_slot, .numbers = reply_numbers, .protocol = seen->protocol};
+		struct key6 back = {.slot = event->reply_slot, .numbers = reply_numbers, .protocol = seen->protocol};
 
 		words4(there.src, seen->src);
 		words4(there.dst, seen->dst);
-		words4(back.src, decision->reply_src);
-		words4(back.dst, decision->reply_dst);
+		words4(back.src, event->reply_src);
+		words4(back.dst, event->reply_dst);
 		reply.tag = tag6(&back);
 		failed = bpf_map_update_elem(&flows6, &back, &reply, BPF_ANY) ||
 			 bpf_map_update_elem(&flows6, &there, &flow, BPF_ANY);
@@ -347,10 +370,10 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 			.protocol = seen->protocol,
 		};
 		struct key4 back = {
-			.slot = decision->reply_slot,
+			.slot = event->reply_slot,
 			.numbers = reply_numbers,
-			.src = decision->reply_src[0],
-			.dst = decision->reply_dst[0],
+			.src = event->reply_src[0],
+			.dst = event->reply_dst[0],
 			.protocol = seen->protocol,
 		};
 

@@ -68,6 +68,8 @@ struct ask6 {
 
 /* What new connections become, by a walk that asked nothing of the source port but that it lies in this range. The engine alone writes it. */
 struct decision {
+	__u32 tag;    /* of what it is about; first, so that it is written first where an entry's memory is used again */
+	__u32 number; /* by which the engine knows what was made from it */
 	__u32 path;
 	__u32 path_version;
 	__u32 generation;
@@ -83,7 +85,7 @@ struct decision {
 	__u16 highest;
 	__u16 block;      /* 0, or what a NAT gateway gives for the source port's block: the low byte stays */
 	__u16 reserved;
-	__u32 number;     /* by which the engine knows what was made from it */
+	__u32 again;      /* the number; last, so that it is written last */
 };
 
 /* A flow that was made, in both directions: the program and the engine agree here about who ends it. Its place is its number's

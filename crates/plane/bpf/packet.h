@@ -54,6 +54,13 @@ static __always_inline __u32 tag6(const struct key6 *key)
 	       key->dst[1] ^ key->dst[2] ^ key->dst[3] ^ key->protocol;
 }
 
+/* Of what a decision about a packet is about. */
+static __always_inline __u32 tag_of_asked(struct seen *seen, __u8 block)
+{
+	return (seen->port->slot_and_one - 1) ^ seen->src[0] ^ seen->src[1] ^ seen->src[2] ^ seen->src[3] ^ seen->dst[0] ^
+	       seen->dst[1] ^ seen->dst[2] ^ seen->dst[3] ^ (__u32)seen->dst_port << 16 ^ (__u32)seen->protocol << 8 ^ block;
+}
+
 /* Reads the transport header at `l4`, which is `rest` bytes long with its payload. Sets *why if the packet is the engine's. */
 static __always_inline void transport(struct __sk_buff *skb, void *l4, void *end, __u32 rest, struct seen *seen, int *why)
 {

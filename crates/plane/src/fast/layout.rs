@@ -85,6 +85,8 @@ pub(crate) struct Ask6 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Decision {
+    pub tag: u32,
+    pub number: u32,
     pub path: u32,
     pub path_version: u32,
     pub generation: u32,
@@ -100,7 +102,7 @@ pub(crate) struct Decision {
     pub highest: u16,
     pub block: u16,
     pub reserved: u16,
-    pub number: u32,
+    pub again: u32,
 }
 
 /// A flow that the program made, in both directions.

@@ -51,7 +51,7 @@ pub use permitted::permitted;
 use renew::Renewals;
 use tables::{Decisions, Flows};
 use tunnel::Tunnels;
-use words::{KernelKey, kernels};
+use words::{KernelAsk, KernelKey, kernels};
 
 /// The program, compiled by the build.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fast.bpf.o"));
@@ -375,6 +375,8 @@ impl Fast {
             KernelKey::V6(key) => (key.slot, key.src, key.dst),
         };
         let decision = layout::Decision {
+            tag: KernelAsk::from(ask).tag(),
+            number: decision.number,
             path: decision.there.0,
             path_version: there_version,
             generation: decision.there.1,
@@ -390,7 +392,7 @@ impl Fast {
             highest: *decision.ports.end(),
             block: decision.translated.map_or(0, |translated| translated.block),
             reserved: 0,
-            number: decision.number,
+            again: decision.number,
         };
         self.refused += u64::from(!self.decisions.put(ask, decision));
     }

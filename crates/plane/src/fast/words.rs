@@ -55,6 +55,24 @@ impl From<&Key> for KernelKey {
 /// What a decision is about, as the program knows it.
 pub(super) type KernelAsk = Either<Ask4, Ask6>;
 
+impl KernelAsk {
+    /// What the decision's entry says of what it is about.
+    pub(super) fn tag(&self) -> u32 {
+        let rest =
+            |port: u16, protocol: u32, block: u8| u32::from(port) << 16 ^ protocol << 8 ^ u32::from(block);
+        match self {
+            Either::V4(ask) => {
+                let rest = rest(ask.dst_port, ask.protocol.into(), ask.block);
+                ask.slot ^ ask.src ^ ask.dst ^ rest
+            }
+            Either::V6(ask) => {
+                let addresses = ask.src.iter().chain(&ask.dst).fold(0, |all, word| all ^ word);
+                ask.slot ^ addresses ^ rest(ask.dst_port, ask.protocol.into(), 0)
+            }
+        }
+    }
+}
+
 impl From<&Key> for KernelAsk {
     fn from(key: &Key) -> KernelAsk {
         // The source port stands first and is 0, or the first of its block.

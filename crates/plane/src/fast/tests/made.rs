@@ -308,3 +308,40 @@ fn who_says_fin_again_and_again_keeps_no_place_from_others() {
         assert!(!twin.kernel.has_fresh());
     }
 }
+
+#[test]
+fn a_decision_is_obeyed_only_where_it_is_of_one_piece_and_about_what_was_asked() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    for dst in services {
+        let ask = twin.key(&syn(dst, 5000)).any_source_port();
+        let whole = twin.fast.decisions.get(&ask).unwrap();
+        // As its memory looks when another one is written there, from its beginning on.
+        let others = [
+            (whole.tag ^ 1, whole.number, whole.again),
+            (whole.tag, whole.number + 1, whole.again),
+            (whole.tag, whole.number, whole.again + 1),
+        ];
+        for (tag, number, again) in others {
+            let torn = layout::Decision {
+                tag,
+                number,
+                again,
+                ..whole
+            };
+            assert!(twin.fast.decisions.put(&ask, torn));
+            let flows = twin.fast.flows.len();
+            let data = frames::frame(&syn(dst, 5001));
+            let at = ifindex(&twin, &syn(dst, 5001));
+            let run = test_run(twin.fast.program.as_fd(), &data[vnet::LENGTH..], at, None);
+            assert_eq!(run.unwrap().verdict, TO_ENGINE);
+            assert_eq!(twin.fast.flows.len(), flows);
+        }
+        assert!(twin.fast.decisions.put(&ask, whole));
+        made(&mut twin, dst, 5000);
+        // The places that were taken in vain hold nobody up.
+        twin.pass(100);
+        assert!(!twin.kernel.has_fresh());
+    }
+}
