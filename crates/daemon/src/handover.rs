@@ -33,7 +33,7 @@ impl Handover {
         let kept = match plane.link(ifindex) {
             Ok(Some(link)) => self
                 .host
-                .keep_link(self.generation, ifindex, link.as_fd())
+                .keep_link(self.generation, ifindex, 0, link.as_fd())
                 .map_err(|error| error.to_string()),
             Ok(None) => Ok(()),
             Err(error) => Err(error.to_string()),

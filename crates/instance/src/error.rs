@@ -92,6 +92,21 @@ pub enum Error {
         /// What was said.
         reason: String,
     },
+    /// Other hosts cannot be spoken to from this address.
+    #[error("the underlay's address {address} {reason}")]
+    Underlay {
+        /// The address.
+        address: std::net::IpAddr,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// Somebody has the port that hosts speak to each other by.
+    #[error(
+        "UDP port 4789, by which hosts speak to each other, is taken on this host: end what has it \
+         (`ss -ulpn sport = :4789`; a VXLAN device has no process, `ip -d link show type vxlan` shows it), \
+         or the other daemon that serves with --underlay here"
+    )]
+    TunnelPortTaken,
     /// The holder ended or cannot be reached.
     #[error("the holder of {run_dir} cannot be reached: {reason}")]
     HolderGone {

@@ -13,7 +13,7 @@ use crate::protocol::{HolderReply, HolderRequest, NumberedCall, ShimCall, ShimMe
 use crate::run_dir::{self, RunDir};
 use crate::spec::MAX_INSTANCES;
 use crate::state_dir::StateDir;
-use crate::{Change, Error, InstanceReport, InstanceSpec, InstanceState, Result, error::Trying, sys};
+use crate::{Change, Error, InstanceReport, InstanceSpec, InstanceState, Result, error::Trying, sys, tunnel};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -285,17 +285,22 @@ impl Holder {
                 Ok(Some(HolderRequest::KeepLink {
                     generation,
                     interface,
+                    place,
                 })) => {
-                    let descriptor = client.connection.take_descriptor();
-                    links.push((client.id, generation, interface, descriptor));
+                    let at = links::At {
+                        generation,
+                        interface,
+                        place,
+                    };
+                    links.push((client.id, at, client.connection.take_descriptor()));
                 }
                 Ok(Some(request)) => requests.push((client.id, request)),
                 Ok(None) => {}
                 Err(error) => client.connection.queue(&HolderReply::Error(error)),
             }
         }
-        for (client, generation, interface, descriptor) in links {
-            let kept = self.keep_link(generation, interface, descriptor);
+        for (client, at, descriptor) in links {
+            let kept = self.keep_link(at, descriptor);
             self.reply(client, &kept.unwrap_or_else(HolderReply::Error));
         }
         for (client, request) in requests {
@@ -524,6 +529,10 @@ impl Holder {
             self.state.remove();
         }
         self.cgroups.remove_all();
+        // Now and not when the kernel comes to clear the namespace away: its port is to be free.
+        if let Err(error) = tunnel::remove() {
+            eprintln!("holder: {error}");
+        }
         self.run.remove();
         self.reply(client, &HolderReply::Done);
         Ok(true)

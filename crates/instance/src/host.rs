@@ -2,13 +2,13 @@
 use crate::console;
 use crate::frame::Connection;
 use crate::leaving::once_let_go;
-use crate::namespace;
+use crate::namespace::{self, NetNamespace};
 use crate::protocol::{HolderReply, HolderRequest, ShimCall};
 use crate::run_dir::{self, RunDir};
 use crate::spec::check_id;
 use crate::state_dir::StateDir;
 use crate::{
-    Change, Error, InstanceReport, InstanceSpec, Limits, PortSpec, Result, error::Trying, preflight,
+    Change, Error, InstanceReport, InstanceSpec, Limits, PortSpec, Result, error::Trying, preflight, tunnel,
 };
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -196,6 +196,21 @@ impl Host {
         Ok(())
     }
 
+    /// Has a VXLAN device for packets of other hosts stand in the fabric's namespace (`external gbp`, UDP port 4789), with
+    /// its socket in this process's, and gives its index there. Before [`Host::enter`], as root. It outlives this process;
+    /// one that stands already goes on as it is.
+    ///
+    /// # Errors
+    /// [`Error::TunnelPortTaken`].
+    pub fn make_tunnel(&self) -> Result<u32> {
+        tunnel::make(&NetNamespace::of(self.holder_pid()?)?)
+    }
+
+    /// Takes that device away, if it is there. After [`Host::enter`].
+    pub fn remove_tunnel(&self) -> Result<()> {
+        tunnel::remove()
+    }
+
     /// Starts an instance, new or stopped, with these ports; returns when process 1 runs and its ports are configured.
     ///
     /// # Errors
@@ -302,14 +317,19 @@ impl Host {
         self.run.path().join(run_dir::FLOWS)
     }
 
-    /// Has a link kept that stands on a port's host end (named by its index), so that it outlives this process. It goes
-    /// with the port, with the holder, or when another generation is ready ([`Host::drop_links`]).
-    pub fn keep_link(&self, generation: u64, interface: u32, link: BorrowedFd<'_>) -> Result<()> {
+    /// Has a link kept that stands on a port's host end or on the VXLAN device (named by its index), so that it outlives
+    /// this process. Of several on one interface each has a `place`. It goes with the interface, with the holder, or when
+    /// another generation is ready ([`Host::drop_links`]).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a place above 3.
+    pub fn keep_link(&self, generation: u64, interface: u32, place: u8, link: BorrowedFd<'_>) -> Result<()> {
         let stream = run_dir::connect(&self.run.holder_socket()).map_err(|error| self.gone(error))?;
         let mut connection = Connection::new(stream)?;
         let request = HolderRequest::KeepLink {
             generation,
             interface,
+            place,
         };
         connection.send_with(&request, &[link])?;
         match connection.wait(Some(Instant::now() + CALL))? {

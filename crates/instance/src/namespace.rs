@@ -84,7 +84,7 @@ impl NetNamespace {
     }
 
     pub(crate) fn current() -> Result<Self> {
-        Self::open("/proc/self/ns/net")
+        Self::open("/proc/thread-self/ns/net")
     }
 
     fn open(path: &str) -> Result<Self> {

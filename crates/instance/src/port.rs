@@ -1,34 +1,7 @@
 //! A port: a veth pair with one end in the fabric's namespace, found by its alias, and the other in the instance's.
+use crate::iproute::batch as ip_batch;
 use crate::namespace::NetNamespace;
-use crate::{Error, PortReport, PortSpec, Result, error::Trying, guest_network, offload, preflight, sys};
-use std::io::Write;
-use std::process::{Command, Stdio};
-
-/// Runs `ip -batch`; lines may fail only if `lenient`.
-fn ip_batch(family: &str, lines: &str, lenient: bool) -> Result<()> {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let mut child = Command::new(preflight::iproute()?)
-        .args([family, "-force", "-batch", "-"])
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .trying("run ip")?;
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(lines.as_bytes()).trying("write to ip")?;
-    }
-    let output = child.wait_with_output().trying("wait for ip")?;
-    if output.status.success() || lenient {
-        return Ok(());
-    }
-    Err(Error::io(
-        "ip -batch",
-        String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "),
-    ))
-}
+use crate::{Error, PortReport, PortSpec, Result, error::Trying, guest_network, offload, sys};
 
 fn failed(port: &PortSpec) -> impl Fn(Error) -> Error {
     let port = port.id.clone();

@@ -23,10 +23,12 @@ pub(crate) enum HolderRequest {
         id: String,
     },
     List,
-    /// Keep a link of the data plane, whose descriptor comes with this frame, on a port's host end.
+    /// Keep a link of the data plane, whose descriptor comes with this frame, on a port's host end or the VXLAN device.
     KeepLink {
         generation: u64,
         interface: u32,
+        #[serde(default)]
+        place: u8,
     },
     /// Let go of all links but this generation's.
     DropLinks {

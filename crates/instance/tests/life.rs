@@ -247,7 +247,9 @@ fn links_are_kept_until_their_port_goes_or_another_generation_is_ready() {
             // The end of a pipe stands for a link: the other end sees when nobody holds it any more.
             let keep = |generation, interface| {
                 let (watched, link) = rustix::pipe::pipe().unwrap();
-                bed.host.keep_link(generation, interface, link.as_fd()).unwrap();
+                bed.host
+                    .keep_link(generation, interface, 0, link.as_fd())
+                    .unwrap();
                 drop(link);
                 watched
             };

@@ -1,10 +1,22 @@
 //! Links of the data plane that the holder keeps while the daemon is away: descriptors, to it, of what stands on the host
-//! ends of ports. Each daemon has a generation of its own; the earlier one's go when it says so.
+//! ends of ports and on the VXLAN device. Each daemon has a generation of its own; the earlier one's go when it says so.
 
 use super::Holder;
 use crate::protocol::HolderReply;
-use crate::{Error, Result};
+use crate::{Error, Result, tunnel};
 use std::os::fd::OwnedFd;
+
+/// Most links on one interface.
+const PLACES: u8 = 4;
+
+/// Whose link it is, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct At {
+    pub(super) generation: u64,
+    pub(super) interface: u32,
+    /// Which of several on the interface.
+    pub(super) place: u8,
+}
 
 /// What is kept.
 #[derive(Default)]
@@ -15,52 +27,50 @@ pub(super) struct Links {
 }
 
 struct Link {
-    generation: u64,
-    interface: u32,
+    at: At,
     /// Closing the last descriptor takes the link away.
     _descriptor: OwnedFd,
 }
 
 impl Links {
-    fn keep(&mut self, generation: u64, interface: u32, descriptor: OwnedFd) {
+    fn keep(&mut self, at: At, descriptor: OwnedFd) {
         let ready = self.ready;
         self.kept.retain(|link| {
-            (link.generation == generation || Some(link.generation) == ready)
-                && (link.generation, link.interface) != (generation, interface)
+            (link.at.generation == at.generation || Some(link.at.generation) == ready) && link.at != at
         });
         self.kept.push(Link {
-            generation,
-            interface,
+            at,
             _descriptor: descriptor,
         });
     }
 
     fn only(&mut self, generation: u64) {
-        self.kept.retain(|link| link.generation == generation);
+        self.kept.retain(|link| link.at.generation == generation);
         self.ready = Some(generation);
     }
 }
 
 impl Holder {
     fn has_interface(&self, interface: u32) -> bool {
-        self.reports
-            .values()
-            .flat_map(|report| &report.ports)
-            .any(|port| port.host_index == interface)
+        let ports = self.reports.values().flat_map(|report| &report.ports);
+        let mut indexes = ports.map(|port| port.host_index);
+        indexes.any(|index| index == interface) || tunnel::index() == Some(interface)
     }
 
-    pub(super) fn keep_link(
-        &mut self,
-        generation: u64,
-        interface: u32,
-        descriptor: Option<OwnedFd>,
-    ) -> Result<HolderReply> {
+    pub(super) fn keep_link(&mut self, at: At, descriptor: Option<OwnedFd>) -> Result<HolderReply> {
         let Some(descriptor) = descriptor else {
             return Err(Error::Protocol("a link without its descriptor".into()));
         };
-        // A port that has gone meanwhile took it along. So no more are kept than ports stand.
-        if self.has_interface(interface) {
-            self.links.keep(generation, interface, descriptor);
+        if at.place >= PLACES {
+            return Err(Error::Invalid {
+                what: "place of a link".into(),
+                value: at.place.to_string(),
+                expected: format!("a number below {PLACES}"),
+            });
+        }
+        // An interface that has gone meanwhile took it along. So no more are kept than stand on interfaces.
+        if self.has_interface(at.interface) {
+            self.links.keep(at, descriptor);
         }
         Ok(HolderReply::Done)
     }
@@ -73,7 +83,7 @@ impl Holder {
     /// To be called when reports have changed.
     pub(super) fn drop_links_of_gone_ports(&mut self) {
         let mut kept = std::mem::take(&mut self.links.kept);
-        kept.retain(|link| self.has_interface(link.interface));
+        kept.retain(|link| self.has_interface(link.at.interface));
         self.links.kept = kept;
     }
 }
@@ -86,12 +96,17 @@ mod tests {
         std::fs::File::open("/dev/null").unwrap().into()
     }
 
-    fn kept(links: &Links) -> Vec<(u64, u32)> {
-        let mut kept: Vec<_> = links
-            .kept
-            .iter()
-            .map(|link| (link.generation, link.interface))
-            .collect();
+    fn at(generation: u64, interface: u32, place: u8) -> At {
+        At {
+            generation,
+            interface,
+            place,
+        }
+    }
+
+    fn kept(links: &Links) -> Vec<(u64, u32, u8)> {
+        let kept = links.kept.iter().map(|link| link.at);
+        let mut kept: Vec<_> = kept.map(|at| (at.generation, at.interface, at.place)).collect();
         kept.sort_unstable();
         kept
     }
@@ -100,16 +115,25 @@ mod tests {
     fn a_generation_goes_when_the_next_is_ready_and_not_before() {
         let mut links = Links::default();
         for interface in [3, 4] {
-            links.keep(1, interface, descriptor());
+            links.keep(at(1, interface, 0), descriptor());
         }
         links.only(1);
-        links.keep(2, 3, descriptor());
-        assert_eq!(kept(&links), [(1, 3), (1, 4), (2, 3)]);
+        links.keep(at(2, 3, 0), descriptor());
+        assert_eq!(kept(&links), [(1, 3, 0), (1, 4, 0), (2, 3, 0)]);
         // The second one died on the way: the third goes on from the first.
-        links.keep(3, 3, descriptor());
-        links.keep(3, 3, descriptor());
-        assert_eq!(kept(&links), [(1, 3), (1, 4), (3, 3)]);
+        links.keep(at(3, 3, 0), descriptor());
+        links.keep(at(3, 3, 0), descriptor());
+        assert_eq!(kept(&links), [(1, 3, 0), (1, 4, 0), (3, 3, 0)]);
         links.only(3);
-        assert_eq!(kept(&links), [(3, 3)]);
+        assert_eq!(kept(&links), [(3, 3, 0)]);
+    }
+
+    #[test]
+    fn several_links_on_one_interface_are_kept_beside_each_other() {
+        let mut links = Links::default();
+        for place in [0, 1, 2, 1] {
+            links.keep(at(1, 3, place), descriptor());
+        }
+        assert_eq!(kept(&links), [(1, 3, 0), (1, 3, 1), (1, 3, 2)]);
     }
 }

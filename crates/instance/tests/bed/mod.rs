@@ -15,7 +15,17 @@ pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
     as_both(name, body, None);
 }
 
-/// The same; the ordinary user has a cgroup of its own to hand out, as systemd's user manager has, where this machine has any.
+/// Runs the test's body where this is root.
+pub fn as_root(body: fn(&mut Bed)) {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("NOT TESTED: only root can do this");
+    }
+    let mut bed = Bed::new();
+    body(&mut bed);
+    bed.finish();
+}
+
+/// As [`as_root_and_as_ordinary_user`]; the ordinary user has a cgroup of its own to hand out, as systemd's user manager has, where this machine has any.
 pub fn as_root_and_as_delegated_user(name: &str, body: fn(&mut Bed)) {
     let delegated = rustix::process::geteuid()
         .is_root()
