@@ -236,6 +236,7 @@ fn launch(count: u32) -> impl FnOnce(&mut Transaction) -> Result<(), Error> {
                 vpc: subnet.vpc,
                 subnet: subnet.id,
                 zone: subnet.zone,
+                host: None,
                 state: InstanceState::Pending,
                 state_reason: None,
                 transition_reason: String::new(),

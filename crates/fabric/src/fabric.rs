@@ -97,8 +97,8 @@ impl Fabric {
             Row::SecurityGroup(row) => self.put_security_group(row, changed),
             Row::NetworkInterface(row) => self.put_interface(row, changed),
             Row::Instance(row) => self.put_instance(row, changed),
-            // No packet can tell the difference.
-            Row::Stack(_) | Row::StackTemplate(_) | Row::StackEvent(_) => {}
+            // No packet can tell the difference; who is where is told apart from the rows.
+            Row::Host(_) | Row::Stack(_) | Row::StackTemplate(_) | Row::StackEvent(_) => {}
         }
     }
 
@@ -115,7 +115,7 @@ impl Fabric {
             Key::SecurityGroup(id) => self.delete_security_group(id, changed),
             Key::NetworkInterface(id) => self.delete_interface(id, changed),
             Key::Instance(id) => self.delete_instance(id, changed),
-            Key::Stack(_) | Key::StackTemplate(_) | Key::StackEvent(_) => {}
+            Key::Host(_) | Key::Stack(_) | Key::StackTemplate(_) | Key::StackEvent(_) => {}
         }
     }
 

@@ -170,6 +170,8 @@ ids! {
     ReservationId = "r";
     /// A machine image.
     ImageId = "ami";
+    /// A machine that instances run on.
+    HostId = "h";
     /// A DHCP option set.
     DhcpOptionsId = "dopt";
     /// A managed prefix list.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ImageId, InstanceId, ReservationId, SubnetId, VpcId};
+use crate::id::{HostId, ImageId, InstanceId, ReservationId, SubnetId, VpcId};
 use crate::{AccountId, ClientToken, Tags, Timestamp, ZoneName};
 
 text_enum! {
@@ -106,6 +106,9 @@ pub struct Instance {
     pub subnet: SubnetId,
     /// Its zone.
     pub zone: ZoneName,
+    /// The host that it runs on, for life; `None` is the one that serves the region.
+    #[serde(default)]
+    pub host: Option<HostId>,
     /// Where it stands.
     pub state: InstanceState,
     /// Why it is where it is: AWS's code and message.

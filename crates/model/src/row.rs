@@ -86,6 +86,8 @@ rows! {
     NetworkInterface(crate::NetworkInterface, crate::EniId, "network_interface");
     /// An instance.
     Instance(crate::Instance, crate::InstanceId, "instance");
+    /// A host.
+    Host(crate::Host, crate::HostId, "host");
     /// A stack.
     Stack(crate::Stack, crate::StackId, "stack");
     /// A stack's template.

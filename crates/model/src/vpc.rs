@@ -4,7 +4,7 @@ use atoll_net::{Family, Prefix};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DhcpOptionsId, NetworkAclId, RouteTableId, SecurityGroupId, VpcCidrAssociationId, VpcId};
-use crate::{AccountId, RegionName, Tags, Timestamp};
+use crate::{AccountId, Network, RegionName, Tags, Timestamp};
 
 text_enum! {
     /// Where the association of a block stands; only `Associated` counts (semantics 59).
@@ -76,6 +76,10 @@ pub struct Vpc {
     pub default_network_acl: NetworkAclId,
     /// The group `default` (semantics 37).
     pub default_security_group: SecurityGroupId,
+    /// What names it between hosts; no two VPCs have the same. `None` until its region has several, if it was made by an
+    /// earlier version.
+    #[serde(default)]
+    pub network: Option<Network>,
     /// When it was made.
     pub created: Timestamp,
     /// Tags.

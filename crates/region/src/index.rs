@@ -134,9 +134,13 @@ pub fn index_of(row: &Row) -> Vec<Index> {
             if instance.state != atoll_model::InstanceState::Terminated {
                 needs(Key::Vpc(instance.vpc));
                 needs(Key::Subnet(instance.subnet));
+                if let Some(host) = instance.host {
+                    needs(Key::Host(host));
+                }
             }
             entries.extend(token(instance.owner, instance.client_token.as_ref()));
         }
+        Row::Host(_) => {}
         Row::Stack(stack) => entries.extend(token(stack.owner, stack.client_token.as_ref())),
         Row::StackTemplate(template) => needs(Key::Stack(template.id)),
         Row::StackEvent(event) => needs(Key::Stack(event.id.stack)),

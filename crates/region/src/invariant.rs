@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use atoll_model::network_interface::InterfaceType;
 use atoll_model::route_table::{AssociationTarget, RouteOrigin};
 use atoll_model::{
-    EgressOnlyInternetGateway, ElasticIp, EniId, Instance, InstanceState, InternetGateway, NatGateway,
+    EgressOnlyInternetGateway, ElasticIp, EniId, Host, Instance, InstanceState, InternetGateway, NatGateway,
     NetworkAcl, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcId,
 };
 use atoll_net::{Family, Prefix};
@@ -37,6 +37,7 @@ pub fn invariants(region: &Region) -> Vec<String> {
     check.elastic_ips();
     check.interfaces();
     check.instances();
+    check.hosts();
     check.broken
 }
 
@@ -425,8 +426,41 @@ impl Check<'_> {
                             && eni.subnet == instance.subnet
                     });
                     self.that(primary, instance.id, "has no primary interface in its subnet");
+                    if let Some(host) = instance.host {
+                        self.exists::<Host>(host, instance.id);
+                    }
                 }
             }
+        }
+    }
+
+    fn hosts(&mut self) {
+        let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+        for host in self.region.all::<Host>() {
+            self.that(
+                names.insert(&host.name),
+                host.id,
+                "shares its name with another host",
+            );
+            self.that(
+                addresses.insert(host.underlay),
+                host.id,
+                "shares its address with another host",
+            );
+        }
+        let serving = self
+            .region
+            .all::<Host>()
+            .filter(|host| host.serves_region)
+            .count();
+        self.that(serving <= 1, "the region", "is served at several hosts");
+        let mut networks = BTreeSet::new();
+        for vpc in self.region.all::<Vpc>() {
+            self.that(
+                vpc.network.is_none_or(|network| networks.insert(network)),
+                vpc.id,
+                "shares its network with another VPC",
+            );
         }
     }
 }

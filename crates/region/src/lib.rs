@@ -17,6 +17,7 @@ pub mod elastic_ip;
 pub mod error;
 #[cfg(test)]
 mod fixture;
+pub mod host;
 pub mod idempotency;
 pub mod index;
 pub mod instance;

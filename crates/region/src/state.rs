@@ -155,6 +155,7 @@ tables! {
     network_interfaces: NetworkInterface(
         model::NetworkInterface, model::EniId, "InvalidNetworkInterfaceID.NotFound", "networkInterface ID");
     instances: Instance(model::Instance, model::InstanceId, "InvalidInstanceID.NotFound", "instance ID");
+    hosts: Host(model::Host, model::HostId, "InvalidHostID.NotFound", "host ID");
     stacks: Stack(model::Stack, model::StackId, "ValidationError", "stack");
     stack_templates: StackTemplate(model::StackTemplate, model::StackId, "ValidationError", "template of the stack");
     stack_events: StackEvent(model::StackEvent, model::StackEventId, "ValidationError", "event");

@@ -2,8 +2,9 @@
 
 use atoll_model::tag::{MAX_TAGS, TagError, check, is_reserved};
 use atoll_model::{
-    AllocationId, EgressOnlyGatewayId, EniId, InstanceId, InternetGatewayId, Key, NatGatewayId, NetworkAclId,
-    RouteTableId, Row, SecurityGroup, SecurityGroupId, SecurityGroupRuleId, SubnetId, Tags, VpcId,
+    AllocationId, EgressOnlyGatewayId, EniId, HostId, InstanceId, InternetGatewayId, Key, NatGatewayId,
+    NetworkAclId, RouteTableId, Row, SecurityGroup, SecurityGroupId, SecurityGroupRuleId, SubnetId, Tags,
+    VpcId,
 };
 
 use crate::error::Error;
@@ -69,6 +70,7 @@ impl Taggable {
             SecurityGroupId => |id| Taggable::Row(Key::SecurityGroup(id)),
             EniId => |id| Taggable::Row(Key::NetworkInterface(id)),
             InstanceId => |id| Taggable::Row(Key::Instance(id)),
+            HostId => |id| Taggable::Row(Key::Host(id)),
             SecurityGroupRuleId => Taggable::Rule,
         );
         Err(Error::new(
@@ -96,6 +98,7 @@ impl Taggable {
                 Key::SecurityGroup(_) => "security-group",
                 Key::NetworkInterface(_) => "network-interface",
                 Key::Instance(_) => "instance",
+                Key::Host(_) => "dedicated-host",
                 Key::Stack(_) => "stack",
                 Key::StackTemplate(_) => "stack-template",
                 Key::StackEvent(_) => "stack-event",
@@ -148,6 +151,7 @@ pub fn tags_of(row: &Row) -> &Tags {
         Row::SecurityGroup(r) => &r.tags,
         Row::NetworkInterface(r) => &r.tags,
         Row::Instance(r) => &r.tags,
+        Row::Host(r) => &r.tags,
         Row::Stack(r) => &r.tags,
         Row::StackTemplate(r) => &r.tags,
         Row::StackEvent(r) => &r.tags,
@@ -186,6 +190,7 @@ pub fn change(
             Key::SecurityGroup(id) => of::<SecurityGroup>(tx, id, change),
             Key::NetworkInterface(id) => of::<atoll_model::NetworkInterface>(tx, id, change),
             Key::Instance(id) => of::<atoll_model::Instance>(tx, id, change),
+            Key::Host(id) => of::<atoll_model::Host>(tx, id, change),
             Key::Stack(id) => of::<atoll_model::Stack>(tx, id, change),
             Key::StackTemplate(id) => of::<atoll_model::StackTemplate>(tx, id, change),
             Key::StackEvent(id) => of::<atoll_model::StackEvent>(tx, id, change),

@@ -12,6 +12,7 @@ use atoll_model::{
 use atoll_net::{Family, Prefix};
 
 use crate::error::Error;
+use crate::host;
 use crate::internet_gateway::{AttachInternetGateway, CreateInternetGateway};
 use crate::route_table::LOCAL_ROUTE;
 use crate::security_group;
@@ -83,6 +84,7 @@ fn create(tx: &mut Transaction, new: CreateVpc, is_default: bool) -> Result<VpcI
         main_route_table: table_id,
         default_network_acl: acl_id,
         default_security_group: group_id,
+        network: host::free_network(tx.region(), id),
         created: tx.now(),
         tags: new.tags,
     };

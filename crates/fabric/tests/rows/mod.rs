@@ -40,6 +40,7 @@ pub fn vpc(id: VpcId, main: RouteTableId, acl: NetworkAclId, group: SecurityGrou
         default_network_acl: acl,
         default_security_group: group,
         created: Timestamp(0),
+        network: None,
         tags: Tags::new(),
     }
 }
@@ -207,6 +208,7 @@ pub fn instance(id: InstanceId, vpc: VpcId, subnet: SubnetId) -> Instance {
         vpc,
         subnet,
         zone: zone(),
+        host: None,
         state: InstanceState::Running,
         state_reason: None,
         transition_reason: String::new(),

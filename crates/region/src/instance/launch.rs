@@ -13,6 +13,7 @@ use atoll_model::{
 
 use crate::elastic_ip;
 use crate::error::Error;
+use crate::host;
 use crate::idempotency::{self, Repeated};
 use crate::network_interface::{self, NewInterface, attachment};
 use crate::security_group::GroupRef;
@@ -239,6 +240,7 @@ impl Command for RunInstances {
                         vpc: primary.vpc,
                         subnet: primary.id,
                         zone,
+                        host: host::for_zone(tx.region(), zone),
                         state: InstanceState::Pending,
                         state_reason: Some(("pending".into(), "pending".into())),
                         transition_reason: String::new(),
