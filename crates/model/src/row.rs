@@ -2,7 +2,7 @@
 //!
 //! A region's state is a set of rows; a command's effect is a [`Delta`]: rows put and rows deleted. Rows are
 //! stored as JSON by field name, so that old data opens after a field is added (new fields carry
-//! `#[serde(default)]`).
+//! `#[serde(default)]`). Between hosts a row travels as an object with one field, its table: `{"vpc":{…}}`.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 macro_rules! rows {
     ($($(#[$meta:meta])* $variant:ident($row:ty, $id:ty, $table:literal);)+) => {
         /// One row, shared: cloning is cheap.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum Row { $($(#[$meta])* $variant(Arc<$row>)),+ }
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub enum Row { $($(#[$meta])* #[serde(rename = $table)] $variant(Arc<$row>)),+ }
 
         /// The key of a row.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Key { $($(#[$meta])* $variant($id)),+ }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Key { $($(#[$meta])* #[serde(rename = $table)] $variant($id)),+ }
 
         impl Row {
             /// Its key.
@@ -108,7 +108,8 @@ pub enum DecodeError {
 }
 
 /// One row's change.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// The row now stands so.
     Put(Row),
