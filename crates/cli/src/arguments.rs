@@ -1,12 +1,13 @@
 //! The words of the command line. They are a contract: more may come, none may go.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use atoll_daemon::options::{Auth, DEFAULT_LISTEN, DataPlane};
 use atoll_lens::Protocol;
-use atoll_model::RegionName;
+use atoll_model::{HostName, RegionName, ZoneName};
 use clap::{Args, Parser, Subcommand};
 
 /// An AWS VPC that you run yourself: AWS's API in front, real packets behind.
@@ -24,6 +25,8 @@ pub struct Arguments {
 pub enum Command {
     /// Serve region(s) and this host's data plane in the foreground.
     Serve(Serve),
+    /// Be another host of a region that `atoll serve --underlay` serves elsewhere, in the foreground (root).
+    Join(Join),
     /// Deploy a CloudFormation template, starting the default daemon if none runs.
     Up(Up),
     /// Delete a stack, or everything.
@@ -40,6 +43,8 @@ pub enum Command {
     Flows(Flows),
     /// Show flows, rates, misses and drops as they happen.
     Top(Top),
+    /// What `atoll join` on another host has run on the region's host: hands on what it is told, nothing else.
+    Feed,
     /// Print shell exports: eval "$(atoll env)".
     Env(Env),
     /// Call one operation of AWS's API and print its XML: atoll api DescribeVpcs Filter.1.Name=state …
@@ -73,6 +78,38 @@ pub struct Serve {
     /// A region to serve; may be given several times, the first is the default one.
     #[arg(long = "region", value_name = "R", default_values_t = [RegionName::DEFAULT])]
     pub regions: Vec<RegionName>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Instances of subnets in this host's zones run here from now on; packets to the other hosts go over VXLAN, UDP port 4789.
+The region's rows come over the command's standard input and output, and are kept, so that this host starts again while
+the region's host is away. Whoever may run the command on the region's host may be a host of the region.
+
+  on host A:  atoll serve --underlay 192.0.2.1
+  on host B:  atoll join --name b --underlay 192.0.2.2 --zone us-east-1b -- ssh root@192.0.2.1 atoll feed")]
+pub struct Join {
+    /// What this host is called: 1 to 63 of a-z, 0-9 and -; no two hosts of a region have one name.
+    #[arg(long, value_name = "NAME")]
+    pub name: HostName,
+    /// This host's address for packets of the others.
+    #[arg(long, value_name = "ADDRESS")]
+    pub underlay: IpAddr,
+    /// A zone whose instances are to run here; may be given several times.
+    #[arg(long = "zone", value_name = "ZONE", required = true, value_parser = zone)]
+    pub zones: Vec<ZoneName>,
+    /// Its port names the control socket, by which `atoll status --endpoint` and others find this daemon; nothing listens there.
+    #[arg(long, value_name = "ADDR", default_value_t = DEFAULT_LISTEN, value_parser = listen)]
+    pub listen: SocketAddr,
+    /// Keep everything in this directory; default: `atoll` in the user's state directory.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// What carries packets: ebpf (root), or none (the rows alone).
+    #[arg(long, value_name = "ebpf|none")]
+    pub data_plane: Option<DataPlane>,
+    /// What reaches `atoll feed` on the region's host: a program and its arguments, no shell. It is run again whenever it ends.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -208,6 +245,11 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+fn zone(text: &str) -> Result<ZoneName, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a zone that can be served, such as us-east-1b"))
+}
+
 fn limit<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
@@ -270,6 +312,32 @@ mod tests {
         assert_eq!(serve.listen.to_string(), "127.0.0.1:4600");
         let both = Arguments::try_parse_from(["atoll", "serve", "--ephemeral", "--data-dir", "d"]);
         assert!(both.is_err());
+    }
+
+    #[test]
+    fn join_wants_a_name_an_address_a_zone_and_a_command() {
+        let whole = "atoll join --name b --underlay 192.0.2.2 --zone us-east-1b -- ssh host-a atoll feed";
+        let words: Vec<&str> = whole.split(' ').collect();
+        let Command::Join(join) = Arguments::try_parse_from(&words).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(join.command, ["ssh", "host-a", "atoll", "feed"]);
+        for left_out in [2..4, 4..6, 6..8, 8..13, 9..13] {
+            let fewer = words.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
+            let parsed = Arguments::try_parse_from(fewer.map(|(_, word)| word));
+            assert!(parsed.is_err(), "without {:?}", &words[left_out]);
+        }
+        for (word, wrong) in [
+            (3, "B"),
+            (3, "-"),
+            (5, "host-b"),
+            (7, "us-east-1"),
+            (7, "us-east-9a"),
+        ] {
+            let mut words = words.clone();
+            words[word] = wrong;
+            assert!(Arguments::try_parse_from(words).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Which daemon is meant, and the way to it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use atoll_access::{Credential, SecretKey};
-use atoll_daemon::control::client::{ControlError, ask};
+use atoll_daemon::control::client::{ControlError, ask, feed};
 use atoll_daemon::control::protocol::{Env, Reply, Request};
 use atoll_daemon::options::DEFAULT_LISTEN;
 use atoll_daemon::{places, removal};
@@ -124,7 +125,15 @@ impl Connection {
         if !self.is_local() {
             return Err(ConnectionError::Remote(self.endpoint.clone()));
         }
-        Ok(places::control_socket(&places::default_run_base(), self.port))
+        Ok(places::find_control_socket(self.port))
+    }
+
+    /// Hands a connection on to another host.
+    ///
+    /// # Errors
+    /// When the daemon is elsewhere or does not answer.
+    pub fn feed(&self) -> Result<UnixStream, ConnectionError> {
+        Ok(feed(&self.control_socket()?)?)
     }
 
     /// Asks over the control socket.

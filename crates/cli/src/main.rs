@@ -15,7 +15,9 @@ mod drops;
 mod env;
 mod events;
 mod exec;
+mod feed;
 mod flows;
+mod join;
 mod output;
 mod serve;
 mod stack;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let Arguments { command, endpoint } = Arguments::parse();
     let outcome = match command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Join(arguments) => join::run(arguments),
         Command::Up(arguments) => up::run(endpoint, arguments),
         Command::Down(arguments) => down::run(endpoint, arguments),
         Command::Status(arguments) => status::run(endpoint, arguments),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Drops(arguments) => drops::run(endpoint, arguments),
         Command::Flows(arguments) => flows::run(endpoint, arguments),
         Command::Top(arguments) => top::run(endpoint, arguments),
+        Command::Feed => feed::run(endpoint),
         Command::Env(arguments) => env::run(endpoint, arguments),
         Command::Api(arguments) => call::run(endpoint, arguments),
     };

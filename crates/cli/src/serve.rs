@@ -8,13 +8,18 @@ use atoll_daemon::{Options, open, places};
 
 use crate::{Outcome, arguments};
 
-pub fn run(arguments: arguments::Serve) -> Outcome {
+/// What a daemon says while it runs goes to standard error.
+pub fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ATOLL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+}
+
+pub fn run(arguments: arguments::Serve) -> Outcome {
+    log();
     if arguments.detached {
         // Ctrl-C and hang-ups of the terminal are not meant for it.
         rustix::process::setsid()?;
@@ -31,6 +36,9 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
         auth: arguments.auth,
         data_plane: arguments.data_plane,
         regions: arguments.regions,
+        underlay: None,
+        host_name: None,
+        join: None,
         run_base: places::default_run_base(),
     };
     let auth = options.auth;

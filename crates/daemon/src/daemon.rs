@@ -10,15 +10,19 @@ use atoll_api::backend::BoxFuture;
 use atoll_api::{ApiError, Backend, Submission};
 use atoll_instance::{Host, Limits};
 use atoll_model::stack::Stack;
-use atoll_model::{Instance, InstanceId, InstanceState, NetworkInterface, RegionName, Row, Timestamp};
-use atoll_plane::Plane;
+use atoll_model::{
+    HostId, Instance, InstanceId, InstanceState, NetworkInterface, RegionName, Row, Timestamp,
+};
+use atoll_plane::{Plane, Tunnel};
 use atoll_region::Region;
 use tokio::sync::{Notify, watch};
 
 use crate::control::protocol::{Env, InstanceStatus, RegionStatus, StackStatus, Status};
 use crate::entropy;
+use crate::feeds::Feeds;
 use crate::flows;
 use crate::last_console::LastConsoles;
+use crate::member::Member;
 use crate::options::{Auth, DataPlane};
 use crate::reconcile::hosted::Reports;
 use crate::region_handle::RegionHandle;
@@ -40,6 +44,14 @@ pub struct Daemon {
     pub(crate) limits: Limits,
     /// What carries packets; `None` without a data plane.
     pub(crate) plane: Option<Plane>,
+    /// The way to other hosts, as it was found at the start; `None` if there is none.
+    pub(crate) tunnel: Option<Tunnel>,
+    /// Which host this is; `None` for the one that serves the regions.
+    pub(crate) this_host: Option<HostId>,
+    /// The other hosts that are connected.
+    pub(crate) feeds: Feeds,
+    /// Of which region served elsewhere this is a host; `None` where regions are served.
+    pub(crate) member: Option<Member>,
     /// What the holder reports of them.
     pub(crate) reports: watch::Sender<Reports>,
     /// What terminated instances wrote.
@@ -104,10 +116,25 @@ impl Daemon {
         }
     }
 
+    /// Of which region this is a host, in a line, if that is served elsewhere.
+    pub fn member_line(&self) -> Option<String> {
+        self.member.as_ref().map(Member::line)
+    }
+
+    /// Where the region is served, as a sentence, if that is another host.
+    pub(crate) fn served_elsewhere(&self) -> Option<String> {
+        let member = self.member.as_ref()?;
+        Some(member.elsewhere(&self.current()))
+    }
+
     /// Asks the data plane for its numbers, which may wait for it: not to be called on a thread that serves others.
     pub(crate) fn status(&self) -> Status {
         Status {
             endpoint: self.endpoint_url(),
+            joined: self
+                .member
+                .as_ref()
+                .map(|member| member.status(&self.current(), self.tunnel.map(|tunnel| tunnel.address))),
             pid: std::process::id(),
             auth: self.auth.to_string(),
             data_plane: self.data_plane.to_string(),

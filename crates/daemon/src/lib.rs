@@ -2,6 +2,8 @@
 //!
 //! - `writer.rs` and `region_handle.rs`: one writer a region, durable before it is seen.
 //! - `serve.rs`: from options to a daemon that serves; `daemon.rs`: what the process shares.
+//! - `feed.rs` and `feeds.rs`: the region's host's end of connections with its other hosts; `join.rs`, `joined.rs`,
+//!   `member.rs`, `replica.rs` and `upstream.rs`: the other end; `obedience.rs`: whom answers wait for.
 //! - `data_plane.rs`: which data plane it gets.
 //! - `packets.rs`: traces and drops; `flows.rs`: live flows and counters; `last_console.rs`: what terminated instances wrote.
 //! - `reconcile/`: what ought to be against what is: instances, ports, stacks.
@@ -18,9 +20,16 @@ pub mod credentials;
 mod daemon;
 mod data_plane;
 pub mod entropy;
+mod feed;
+mod feeds;
 mod flows;
 mod handover;
+mod join;
+mod joined;
 mod last_console;
+mod lines;
+mod member;
+mod obedience;
 pub mod options;
 mod packets;
 pub mod places;
@@ -28,7 +37,9 @@ mod pools;
 pub mod reconcile;
 mod region_handle;
 pub mod removal;
+pub mod replica;
 mod serve;
+mod upstream;
 pub mod writer;
 
 pub use daemon::Daemon;

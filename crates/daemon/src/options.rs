@@ -1,16 +1,17 @@
-//! What `atoll serve` is told.
+//! What `atoll serve` and `atoll join` are told.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use atoll_model::RegionName;
+use atoll_model::{HostName, RegionName, ZoneName};
 
 use crate::places;
 
 /// Where the API is served when nothing else is said.
-pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 4600);
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4600);
 
 /// What is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +42,22 @@ pub enum DataPlane {
     None,
 }
 
+/// What `atoll join` is told beside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinOptions {
+    /// What this host is called.
+    pub name: HostName,
+    /// The zones whose instances run here: one at least, all of the region.
+    pub zones: Vec<ZoneName>,
+    /// What reaches `atoll feed` on the region's host: a program and its arguments.
+    pub command: Vec<OsString>,
+}
+
 /// The options of a daemon.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the API is served; port 0 takes any free one.
+    /// Where the API is served; port 0 takes any free one. A host that joins serves none: the port, which is not 0, names
+    /// its control socket.
     pub listen: SocketAddr,
     /// Names that the API may be called by beside the listener's own.
     pub allowed_hosts: Vec<String>,
@@ -56,6 +69,12 @@ pub struct Options {
     pub data_plane: Option<DataPlane>,
     /// The regions that are served, the default one first.
     pub regions: Vec<RegionName>,
+    /// This host's address for other hosts, if there may be others.
+    pub underlay: Option<IpAddr>,
+    /// What this host is called among others; `None` for its own host name.
+    pub host_name: Option<HostName>,
+    /// The region that is served elsewhere and that this is a host of: then none is served here.
+    pub join: Option<JoinOptions>,
     /// Where sockets go.
     pub run_base: PathBuf,
 }
@@ -69,6 +88,9 @@ impl Default for Options {
             auth: Auth::SigV4,
             data_plane: None,
             regions: vec![RegionName::DEFAULT],
+            underlay: None,
+            host_name: None,
+            join: None,
             run_base: places::default_run_base(),
         }
     }

@@ -54,6 +54,19 @@ pub fn control_socket(run_base: &Path, port: u16) -> PathBuf {
     run_base.join(format!("control-{port}.sock"))
 }
 
+/// The control socket of the daemon of this user whose API has this port: root's may have been started from a login, which has
+/// a run directory of its own, or without one, and is to be found from both.
+pub fn find_control_socket(port: u16) -> PathBuf {
+    const OF_ROOT: [&str; 2] = ["/run/atoll", "/run/user/0/atoll"];
+    let base = default_run_base();
+    let usual = control_socket(&base, port);
+    if !is_root() || usual.exists() || !OF_ROOT.iter().any(|one| base == Path::new(one)) {
+        return usual;
+    }
+    let mut others = OF_ROOT.iter().map(|other| control_socket(Path::new(other), port));
+    others.find(|other| other.exists()).unwrap_or(usual)
+}
+
 /// Where the data directory of the daemon at this port is written down while its instances may run: they
 /// outlive it, and `atoll down --all` must find them.
 pub(crate) fn data_record(run_base: &Path, port: u16) -> PathBuf {

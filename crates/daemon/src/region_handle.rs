@@ -1,4 +1,7 @@
 //! How everybody else reaches a region: read it without blocking, send it commands, follow it.
+//!
+//! On another host than the region's own it is a copy: read and followed likewise, but changed only by what comes from
+//! the region's host (`join.rs`). What reconcilers see of instances goes there ([`RegionHandle::observed`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -6,11 +9,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use atoll_model::{AccountId, RegionName};
+use atoll_instance::GuestSignal;
+use atoll_model::{AccountId, InstanceId, RegionName};
+use atoll_region::instance::InstanceObserved;
 use atoll_region::{Applied, Command, Context, Error, Region};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::entropy;
+use crate::obedience::Obedience;
+use crate::reconcile::signal;
+use crate::upstream::Upstream;
 use crate::writer::{Job, MAX_BATCH, Published, Step, Writer};
 
 /// Commands that may wait for the writer; more are refused as AWS throttles.
@@ -18,6 +26,8 @@ const QUEUE: usize = 1024;
 /// How long an answer waits for the data plane, which has a revision within microseconds; a command is not
 /// refused because it lags.
 const IN_EFFECT: Duration = Duration::from_secs(30);
+/// How long it waits for those of other hosts beside. Who is slower is not waited for until it has caught up.
+const ELSEWHERE: Duration = Duration::from_secs(2);
 /// Revisions a follower may be behind before it starts again from the current region.
 const FOLLOWED: usize = 1024;
 
@@ -33,6 +43,10 @@ struct Shared {
     jobs: SyncSender<Message>,
     /// The revision that the data plane has; `None` without one.
     in_effect: watch::Sender<Option<u64>>,
+    /// What the data planes of other hosts have.
+    elsewhere: watch::Sender<Obedience>,
+    /// The way to the region's host; `None` on that host itself.
+    upstream: Option<Upstream>,
 }
 
 enum Message {
@@ -63,6 +77,18 @@ impl RegionHandle {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(writer: Writer) -> std::io::Result<(Self, JoinHandle<()>)> {
+        Self::start_with(writer, None)
+    }
+
+    /// Likewise for a copy of a region that is served on another host.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn start_copy(writer: Writer, upstream: Upstream) -> std::io::Result<(Self, JoinHandle<()>)> {
+        Self::start_with(writer, Some(upstream))
+    }
+
+    fn start_with(writer: Writer, upstream: Option<Upstream>) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = sync_channel(QUEUE);
         let region = writer.durable().clone();
         let shared = Arc::new(Shared {
@@ -72,6 +98,8 @@ impl RegionHandle {
             published: broadcast::Sender::new(FOLLOWED),
             jobs,
             in_effect: watch::Sender::new(None),
+            elsewhere: watch::Sender::default(),
+            upstream,
         });
         let weak = Arc::downgrade(&shared);
         let thread = std::thread::Builder::new()
@@ -126,7 +154,7 @@ impl RegionHandle {
     {
         let job: Job = Box::new(move |region| match region.apply(&context, command) {
             Ok(Applied { region, delta, reply }) => Step {
-                next: Some((region, delta)),
+                next: Some((region, vec![delta])),
                 answer: Box::new(move |durable| done(durable.map(|()| reply))),
             },
             Err(error) => Step {
@@ -134,6 +162,14 @@ impl RegionHandle {
                 answer: Box::new(move |durable| done(Err(durable.err().unwrap_or(error)))),
             },
         });
+        match self.0.upstream {
+            None => self.send(job),
+            Some(_) => tracing::error!(region = %self.0.name, "a command for a copy"),
+        }
+    }
+
+    /// Sends a step for the writer. One that is not taken, since too many wait, is dropped, and its answer with it.
+    pub(crate) fn send(&self, job: Job) {
         match self.0.jobs.try_send(Message::Apply(job)) {
             Ok(()) => {}
             // The job, and `done` with it, is dropped: `apply` reads that as a refusal.
@@ -162,6 +198,55 @@ impl RegionHandle {
         let caught_up = at.wait_for(|at| at.is_none_or(|at| at >= durable));
         if tokio::time::timeout(IN_EFFECT, caught_up).await.is_err() {
             tracing::warn!(region = %self.0.name, durable, "the data plane lags");
+        }
+        let mut elsewhere = self.0.elsewhere.subscribe();
+        let obeyed = elsewhere.wait_for(|hosts| !hosts.lags(durable));
+        if tokio::time::timeout(ELSEWHERE, obeyed).await.is_err() {
+            let mut slow = Vec::new();
+            self.0
+                .elsewhere
+                .send_modify(|hosts| slow = hosts.give_up(durable));
+            for host in slow {
+                tracing::warn!(region = %self.0.name, durable, %host, "a host's data plane lags; answers do not wait for it until it has caught up");
+            }
+        }
+    }
+
+    /// The revision that the data plane has, if there is one, else that which is durable; and what wakes at changes of either.
+    pub(crate) fn obeyed(&self) -> (watch::Receiver<Option<u64>>, watch::Receiver<Arc<Region>>) {
+        (self.0.in_effect.subscribe(), self.0.latest.subscribe())
+    }
+
+    /// What is known of other hosts' data planes changes.
+    pub(crate) fn elsewhere(&self, change: impl FnOnce(&mut Obedience)) {
+        self.0.elsewhere.send_modify(change);
+    }
+
+    /// Tells the region what is seen of an instance of this host.
+    ///
+    /// # Errors
+    /// `Unavailable` when it may be told again; else it was refused.
+    pub(crate) async fn observed(&self, observed: InstanceObserved) -> Result<(), Error> {
+        match &self.0.upstream {
+            // The reconciler acts for the region, whoever owns the instance.
+            None => self.apply(AccountId::DEFAULT, observed).await.map(drop),
+            Some(upstream) => upstream.observed(observed).await,
+        }
+    }
+
+    /// Brings the region what an instance of this host signals.
+    ///
+    /// # Errors
+    /// As [`RegionHandle::observed`].
+    pub(crate) async fn signalled(
+        &self,
+        instance: InstanceId,
+        owner: AccountId,
+        signal: &GuestSignal,
+    ) -> Result<(), Error> {
+        match &self.0.upstream {
+            None => self.apply(owner, signal::command(instance, signal)?).await,
+            Some(upstream) => upstream.signalled(instance, signal.clone()).await,
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atoll_instance::{Error as HostError, Host};
 use atoll_model::RegionName;
 
-use crate::{credentials, places, pools};
+use crate::{credentials, joined, places, pools};
 
 /// The log of a daemon that was started in the background, in its data directory.
 pub const LOG: &str = "atoll.log";
@@ -17,7 +17,7 @@ pub(crate) const LOCK: &str = "lock";
 /// Removes Atoll's own files from a data directory, and the directory if nothing else is in it. Nothing that
 /// is not Atoll's is touched.
 pub(crate) fn data_directory(data: &Path) {
-    for name in [credentials::FILE, pools::FILE, LOCK, LOG] {
+    for name in [credentials::FILE, pools::FILE, joined::FILE, LOCK, LOG] {
         let _ = std::fs::remove_file(data.join(name));
     }
     for region in RegionName::all() {

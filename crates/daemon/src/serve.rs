@@ -30,8 +30,11 @@ use crate::credentials::{self, CredentialsError};
 use crate::daemon::Daemon;
 use crate::data_plane;
 use crate::entropy;
+use crate::feeds::Feeds;
 use crate::handover::Handover;
+use crate::joined::{self, JoinedError};
 use crate::last_console::LastConsoles;
+use crate::member::{Joining, Member};
 use crate::options::{Auth, Data, DataPlane, Options};
 use crate::places::{self, PlaceError};
 use crate::pools;
@@ -87,6 +90,12 @@ pub enum ServeError {
     /// The data plane cannot start.
     #[error(transparent)]
     Plane(#[from] PlaneError),
+    /// The region's host will not have this one, or cannot be reached.
+    #[error("{0}")]
+    Join(String),
+    /// The data directory is another host's.
+    #[error(transparent)]
+    Joined(#[from] JoinedError),
     /// What packets or instances need ended unasked.
     #[error("{0}; start again: instances that still run are adopted")]
     Broken(String),
@@ -130,7 +139,9 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
 pub struct Opened {
     options: Options,
     endpoint: SocketAddr,
-    listener: TcpListener,
+    /// `None` where the region is served elsewhere.
+    listener: Option<TcpListener>,
+    joining: Option<Joining>,
     control: UnixListener,
     control_path: PathBuf,
     /// `None` when nothing is kept.
@@ -146,7 +157,7 @@ pub struct Opened {
 /// A daemon that serves.
 pub struct Running {
     daemon: Arc<Daemon>,
-    api: JoinHandle<()>,
+    api: Option<JoinHandle<()>>,
     control: JoinHandle<()>,
     writers: Vec<std::thread::JoinHandle<()>>,
     reconcilers: Vec<JoinHandle<()>>,
@@ -162,7 +173,7 @@ pub struct Running {
 /// # Errors
 /// The first thing that cannot be had, with what to do about it.
 pub fn open(options: Options) -> Result<Opened, ServeError> {
-    if options.regions.is_empty() {
+    if options.regions.is_empty() && options.join.is_none() {
         return Err(ServeError::Regions("name at least one --region".into()));
     }
     for (nth, region) in options.regions.iter().enumerate() {
@@ -179,9 +190,16 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         why,
     };
     let held = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
-    let listener = once_let_go(LEAVING, || TcpListener::bind(options.listen), held).map_err(listen)?;
-    listener.set_nonblocking(true).map_err(listen)?;
-    let endpoint = listener.local_addr().map_err(listen)?;
+    let (listener, endpoint) = match options.join {
+        Some(_) => (None, options.listen),
+        None => {
+            let listener =
+                once_let_go(LEAVING, || TcpListener::bind(options.listen), held).map_err(listen)?;
+            listener.set_nonblocking(true).map_err(listen)?;
+            let endpoint = listener.local_addr().map_err(listen)?;
+            (Some(listener), endpoint)
+        }
+    };
 
     let run_base = places::private_directory(&options.run_base)?;
     let (data, lock, run_directory) = match &options.data {
@@ -198,6 +216,11 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
             let run_directory = places::run_directory(&run_base, &data);
             (Some(data), Some(lock), run_directory)
         }
+    };
+    let joining = match (&options.join, &data) {
+        (None, Some(data)) => joined::none(data).map(|()| None)?,
+        (None, None) => None,
+        (Some(join), data) => Some(Joining::new(join, &options, data.as_deref())?),
     };
     let control_path = places::control_socket(&run_base, endpoint.port());
     let answered = |error: &ServeError| matches!(error, ServeError::System { why, .. } if held(why));
@@ -242,6 +265,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         options,
         endpoint,
         listener,
+        joining,
         control,
         control_path,
         data,
@@ -313,13 +337,125 @@ impl Opened {
     /// # Errors
     /// As [`Opened::start`].
     pub async fn start_on(
-        self,
+        mut self,
         stores: impl Fn(&str) -> Result<Arc<dyn Store>, StoreError>,
     ) -> Result<Running, ServeError> {
-        let credential = match &self.data {
-            Some(data) => credentials::load_or_create(data)?,
-            None => credentials::generate().map_err(system("make an access key"))?,
+        let (credential, regions, writers, joined) = match self.joining.take() {
+            None => {
+                let credential = match &self.data {
+                    Some(data) => credentials::load_or_create(data)?,
+                    None => credentials::generate().map_err(system("make an access key"))?,
+                };
+                let (regions, writers) = self.regions(stores).await?;
+                (credential, regions, writers, None)
+            }
+            Some(joining) => {
+                let started = match joining.start(self.host.is_some(), stores).await {
+                    Ok(started) => started,
+                    Err(error) => {
+                        self.leave_nothing();
+                        return Err(error);
+                    }
+                };
+                // Nobody is answered by it: the API is elsewhere.
+                let credential = credentials::generate().map_err(system("make an access key"))?;
+                let (regions, writers) = (vec![started.handle], vec![started.writer]);
+                (
+                    credential,
+                    regions,
+                    writers,
+                    Some((started.member, started.keeping)),
+                )
+            }
         };
+        let (member, keeping) = joined.unzip();
+        // The namespace was entered when this was opened, so every thread stands in it.
+        let (plane, data_plane, data_plane_reason) = match &self.host {
+            Some(host) => {
+                let (plane, kind, reason) = data_plane::start(self.options.data_plane, &host.flows_file())?;
+                (Some(plane), kind, reason)
+            }
+            None => (None, DataPlane::None, None),
+        };
+        let daemon = Arc::new(Daemon {
+            endpoint: self.endpoint,
+            auth: self.options.auth,
+            data_plane,
+            data_plane_reason,
+            data_directory: self.data.clone(),
+            credential,
+            regions,
+            reports: tokio::sync::watch::Sender::new(Default::default()),
+            host: self.host.clone(),
+            limits: self.limits,
+            plane,
+            tunnel: None,
+            this_host: member.as_ref().map(Member::host),
+            feeds: Feeds::default(),
+            member,
+            last_consoles: LastConsoles::default(),
+            stop: Notify::new(),
+            adopted: tokio::sync::watch::Sender::new(false),
+            going_down: AtomicBool::new(false),
+            broken: OnceLock::new(),
+        });
+        let generation = entropy::random().map_err(system("draw a random number"))?;
+        let generation = u64::from_le_bytes(generation);
+        let handover = self.host.clone().map(|host| Handover::new(host, generation));
+        let mut reconcilers = reconcile::start(&daemon, handover.as_ref(), ADOPTION);
+        if let (Some(keeping), Some(copy)) = (keeping, daemon.handles().first()) {
+            let keeping = keeping.run(copy.clone());
+            reconcilers.push(reconcile::watch(&daemon, "this host is to start again", keeping));
+        }
+        // Nobody is answered before packets meet what was durable and instances that run have their ports
+        // again; whoever calls earlier waits in the listener's queue.
+        if tokio::time::timeout(ADOPTION, daemon.is_in_effect())
+            .await
+            .is_err()
+        {
+            tracing::warn!("instances are still being adopted after {ADOPTION:?}");
+        }
+        if let Some(handover) = handover {
+            let finish = tokio::task::spawn_blocking(move || handover.finish());
+            finish
+                .await
+                .map_err(|panic| system("take over from an earlier daemon")(io::Error::other(panic)))??;
+        }
+        let auth = match self.options.auth {
+            Auth::SigV4 => atoll_api::auth::Auth::SigV4,
+            Auth::None => atoll_api::auth::Auth::None,
+        };
+        let hosts = Hosts::of(self.endpoint, &self.options.allowed_hosts);
+        let api = Arc::new(Api::new(daemon.clone(), auth, hosts));
+        let listener = self.listener.map(tokio::net::TcpListener::from_std).transpose();
+        let listener = listener.map_err(system("serve the API"))?;
+        let control =
+            tokio::net::UnixListener::from_std(self.control).map_err(system("serve the control socket"))?;
+        let stop = Arc::new(Notify::new());
+        let stopped = stop.clone();
+        Ok(Running {
+            api: listener.map(|listener| {
+                tokio::spawn(atoll_api::serve(listener, api, async move {
+                    stopped.notified().await
+                }))
+            }),
+            control: tokio::spawn(control::server::serve(control, daemon.clone())),
+            daemon,
+            writers,
+            reconcilers,
+            host: self.host,
+            passing: self.passing,
+            stop,
+            control_path: self.control_path,
+            _lock: self._lock,
+        })
+    }
+
+    /// Opens the regions that are served here.
+    async fn regions(
+        &self,
+        stores: impl Fn(&str) -> Result<Arc<dyn Store>, StoreError>,
+    ) -> Result<(Vec<RegionHandle>, Vec<std::thread::JoinHandle<()>>), ServeError> {
         let configs = pools::configure(self.data.as_deref(), &self.options.regions)
             .map_err(system(format!("keep {}", pools::FILE)))?;
         let (mut regions, mut writers) = (Vec::new(), Vec::new());
@@ -344,75 +480,20 @@ impl Opened {
             regions.push(handle);
             writers.push(thread);
         }
-        // The namespace was entered when this was opened, so every thread stands in it.
-        let (plane, data_plane, data_plane_reason) = match &self.host {
-            Some(host) => {
-                let (plane, kind, reason) = data_plane::start(self.options.data_plane, &host.flows_file())?;
-                (Some(plane), kind, reason)
-            }
-            None => (None, DataPlane::None, None),
-        };
-        let daemon = Arc::new(Daemon {
-            endpoint: self.endpoint,
-            auth: self.options.auth,
-            data_plane,
-            data_plane_reason,
-            data_directory: self.data.clone(),
-            credential,
-            regions,
-            reports: tokio::sync::watch::Sender::new(Default::default()),
-            host: self.host.clone(),
-            limits: self.limits,
-            plane,
-            last_consoles: LastConsoles::default(),
-            stop: Notify::new(),
-            adopted: tokio::sync::watch::Sender::new(false),
-            going_down: AtomicBool::new(false),
-            broken: OnceLock::new(),
-        });
-        let generation = entropy::random().map_err(system("draw a random number"))?;
-        let generation = u64::from_le_bytes(generation);
-        let handover = self.host.clone().map(|host| Handover::new(host, generation));
-        let reconcilers = reconcile::start(&daemon, handover.as_ref(), ADOPTION);
-        // Nobody is answered before packets meet what was durable and instances that run have their ports
-        // again; whoever calls earlier waits in the listener's queue.
-        if tokio::time::timeout(ADOPTION, daemon.is_in_effect())
-            .await
-            .is_err()
+        Ok((regions, writers))
+    }
+
+    /// Ends what was opened and is of no use: a holder without instances stays for nothing.
+    fn leave_nothing(&self) {
+        if let Some(host) = &self.host
+            && host.list().is_ok_and(|reports| reports.is_empty())
         {
-            tracing::warn!("instances are still being adopted after {ADOPTION:?}");
+            let _ = host.shutdown(false);
+            if let Some(run_base) = self.control_path.parent() {
+                let _ = std::fs::remove_file(places::data_record(run_base, self.endpoint.port()));
+            }
         }
-        if let Some(handover) = handover {
-            let finish = tokio::task::spawn_blocking(move || handover.finish());
-            finish
-                .await
-                .map_err(|panic| system("take over from an earlier daemon")(io::Error::other(panic)))??;
-        }
-        let auth = match self.options.auth {
-            Auth::SigV4 => atoll_api::auth::Auth::SigV4,
-            Auth::None => atoll_api::auth::Auth::None,
-        };
-        let hosts = Hosts::of(self.endpoint, &self.options.allowed_hosts);
-        let api = Arc::new(Api::new(daemon.clone(), auth, hosts));
-        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(system("serve the API"))?;
-        let control =
-            tokio::net::UnixListener::from_std(self.control).map_err(system("serve the control socket"))?;
-        let stop = Arc::new(Notify::new());
-        let stopped = stop.clone();
-        Ok(Running {
-            api: tokio::spawn(atoll_api::serve(listener, api, async move {
-                stopped.notified().await
-            })),
-            control: tokio::spawn(control::server::serve(control, daemon.clone())),
-            daemon,
-            writers,
-            reconcilers,
-            host: self.host,
-            passing: self.passing,
-            stop,
-            control_path: self.control_path,
-            _lock: self._lock,
-        })
+        let _ = std::fs::remove_file(&self.control_path);
     }
 
     /// Serves until SIGTERM, SIGINT or a request over the control socket: the whole of `atoll serve`.
@@ -480,9 +561,12 @@ impl Running {
     /// Ends serving; what was acknowledged is durable, instances go on.
     pub async fn stop(self) {
         self.stop.notify_one();
-        if tokio::time::timeout(GRACE, self.api).await.is_err() {
+        if let Some(api) = self.api
+            && tokio::time::timeout(GRACE, api).await.is_err()
+        {
             tracing::warn!("calls were still under way after {GRACE:?}");
         }
+        self.daemon.feeds.close();
         self.control.abort();
         let _ = self.control.await;
         for task in self.reconcilers {

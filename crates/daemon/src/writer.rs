@@ -23,8 +23,8 @@ pub type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// What a command came to on the speculative region.
 pub struct Step {
-    /// The region after it and what changed, if anything did.
-    pub next: Option<(Region, Delta)>,
+    /// The region after it and what changed, if anything did: one delta a revision, shown together.
+    pub next: Option<(Region, Vec<Delta>)>,
     /// Told when the batch is durable or failed.
     pub answer: Answer,
 }
@@ -37,7 +37,7 @@ pub type Job = Box<dyn FnOnce(&Region) -> Step + Send>;
 pub struct Published {
     /// The region at it.
     pub region: Arc<Region>,
-    /// What changed since the revision before.
+    /// What changed since the region shown before, mostly one revision before.
     pub delta: Delta,
 }
 
@@ -65,7 +65,7 @@ pub struct Writer {
     config: Config,
     durable: Arc<Region>,
     ahead: Region,
-    pending: Vec<(Region, Delta)>,
+    pending: Vec<(Region, Vec<Delta>)>,
     answers: Vec<Answer>,
     /// Set while it is not known what the store holds.
     lost: bool,
@@ -103,11 +103,11 @@ impl Writer {
             tracing::error!("a command panicked; nothing of it was applied");
             return;
         };
-        if let Some((region, delta)) = next
-            && !delta.changes.is_empty()
+        if let Some((region, deltas)) = next
+            && deltas.iter().any(|delta| !delta.changes.is_empty())
         {
             self.ahead = region.clone();
-            self.pending.push((region, delta));
+            self.pending.push((region, deltas));
         }
         self.answers.push(answer);
     }
@@ -126,7 +126,7 @@ impl Writer {
 
     fn make_durable(
         &mut self,
-        pending: Vec<(Region, Delta)>,
+        pending: Vec<(Region, Vec<Delta>)>,
         publish: &mut dyn FnMut(Published),
     ) -> Result<(), Error> {
         if self.lost {
@@ -142,7 +142,8 @@ impl Writer {
         }
         let deltas: Vec<_> = pending
             .iter()
-            .map(|(_, delta)| encode(delta))
+            .flat_map(|(_, deltas)| deltas)
+            .map(encode)
             .collect::<Result<_, _>>()?;
         let expected = self.durable.revision().0;
         let made = expected + deltas.len() as u64;
@@ -169,8 +170,10 @@ impl Writer {
                 return Err(unavailable(&error.to_string()));
             }
         }
-        for (region, delta) in pending {
+        for (region, deltas) in pending {
             let region = Arc::new(region);
+            let changes = deltas.into_iter().flat_map(|delta| delta.changes).collect();
+            let delta = Delta { changes };
             self.durable = region.clone();
             publish(Published { region, delta });
         }

@@ -126,7 +126,7 @@ fn run(batches: &[Vec<Operation>], fail_at: u64, fault: Fault, blind: bool) -> R
                 };
                 let applied = region.apply(&context, |tx: &mut Transaction| operate(operation, tx));
                 let (next, delta) = match applied {
-                    Ok(Applied { region, delta, .. }) => (Some((region, delta.clone())), Some(delta)),
+                    Ok(Applied { region, delta, .. }) => (Some((region, vec![delta.clone()])), Some(delta)),
                     Err(_) => (None, None),
                 };
                 let answer = move |durable: Result<(), Error>| answers.lock().unwrap().push((durable, delta));

@@ -21,6 +21,7 @@ fn options(top: &Path, data: Data) -> Options {
         data_plane: Some(DataPlane::None),
         regions: vec!["us-east-1".parse().unwrap(), "eu-west-1".parse().unwrap()],
         run_base: top.join("run"),
+        ..Options::default()
     }
 }
 

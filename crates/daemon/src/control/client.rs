@@ -37,16 +37,7 @@ pub enum ControlError {
 /// # Errors
 /// When nobody answers, or the answer is that it cannot be done.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ControlError> {
-    let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning {
-            path: socket.to_path_buf(),
-        },
-        _ => ControlError::Broken {
-            path: socket.to_path_buf(),
-            why: error.to_string(),
-        },
-    })?;
-    match talk(stream, request) {
+    match talk(connect(socket)?, request) {
         Ok(Reply::Error { message }) => Err(ControlError::Refused(message)),
         Ok(reply) => Ok(reply),
         Err(error) => Err(ControlError::Broken {
@@ -54,6 +45,35 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ControlError> {
             why: error.to_string(),
         }),
     }
+}
+
+/// A connection for another host, which is to ask [`Request::Follow`] on it and nothing else.
+///
+/// # Errors
+/// When nobody answers.
+pub fn feed(socket: &Path) -> Result<UnixStream, ControlError> {
+    let mut stream = connect(socket)?;
+    let asked = serde_json::to_vec(&Request::Feed).map_err(io::Error::from);
+    let asked = asked.and_then(|mut line| {
+        line.push(b'\n');
+        stream.write_all(&line)
+    });
+    asked.map(|()| stream).map_err(|error| ControlError::Broken {
+        path: socket.to_path_buf(),
+        why: error.to_string(),
+    })
+}
+
+fn connect(socket: &Path) -> Result<UnixStream, ControlError> {
+    UnixStream::connect(socket).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning {
+            path: socket.to_path_buf(),
+        },
+        _ => ControlError::Broken {
+            path: socket.to_path_buf(),
+            why: error.to_string(),
+        },
+    })
 }
 
 fn talk(mut stream: UnixStream, request: &Request) -> io::Result<Reply> {

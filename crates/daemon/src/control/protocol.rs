@@ -7,6 +7,8 @@ use atoll_instance::Limits;
 use atoll_lens::{Query, Trace};
 use serde::{Deserialize, Serialize};
 
+use super::follow::{Follow, JoinedStatus, Welcome};
+
 pub use super::flows::{
     Counted, EngineCounters, Flow, FlowWay, Flows, KernelCounters, LostFrames, PortName, Sample, StageCount,
 };
@@ -52,6 +54,11 @@ pub enum Request {
         /// The name.
         name: String,
     },
+    /// From now on nothing but [`Request::Follow`] may be asked on this connection: it is handed on to another host. No
+    /// answer.
+    Feed,
+    /// To be one of a region's hosts. After [`Reply::Welcome`] the connection is as [`super::follow`] says.
+    Follow(Box<Follow>),
     /// Ends the daemon; instances stay.
     Shutdown,
     /// Ends everything and removes what is kept.
@@ -79,6 +86,8 @@ pub enum Reply {
     Sample(Box<Sample>),
     /// To [`Request::ExecTarget`].
     ExecTarget(ExecTarget),
+    /// To [`Request::Follow`].
+    Welcome(Welcome),
     /// Done.
     Done,
     /// It was not done.
@@ -91,8 +100,11 @@ pub enum Reply {
 /// What is served and what runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The API's URL.
+    /// The API's URL; that of nothing where the region is served on another host.
     pub endpoint: String,
+    /// Where the region is served, if that is another host.
+    #[serde(default)]
+    pub joined: Option<JoinedStatus>,
     /// The daemon's process id.
     pub pid: u32,
     /// `sigv4` or `none`.

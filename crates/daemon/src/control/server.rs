@@ -7,9 +7,11 @@ use std::time::Duration;
 use atoll_instance::InstanceState;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::protocol::{ExecTarget, MAX_REPLY, MAX_REQUEST, Reply, Request};
 use crate::daemon::Daemon;
+use crate::feed;
 use crate::reconcile::hosted::Reports;
 use crate::reconcile::internet;
 
@@ -31,10 +33,9 @@ pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
             Ok((stream, _)) => {
                 let daemon = daemon.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &daemon).await {
+                    if let Err(error) = converse(stream, &daemon, place).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
-                    drop(place);
                 });
             }
             Err(error) => {
@@ -45,7 +46,12 @@ pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
     }
 }
 
-async fn converse(mut stream: UnixStream, daemon: &Arc<Daemon>) -> io::Result<()> {
+/// `place` is one of [`MAX_CONNECTIONS`].
+async fn converse(
+    mut stream: UnixStream,
+    daemon: &Arc<Daemon>,
+    place: OwnedSemaphorePermit,
+) -> io::Result<()> {
     // The mode of the socket says so already; this says it again.
     let peer = stream.peer_cred()?.uid();
     if peer != rustix::process::geteuid().as_raw() && peer != 0 {
@@ -53,6 +59,7 @@ async fn converse(mut stream: UnixStream, daemon: &Arc<Daemon>) -> io::Result<()
     }
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
+    let mut of_a_host = false;
     loop {
         let mut line = Vec::new();
         let mut bounded = (&mut read).take(MAX_REQUEST);
@@ -61,6 +68,18 @@ async fn converse(mut stream: UnixStream, daemon: &Arc<Daemon>) -> io::Result<()
             return Ok(());
         }
         let reply = match serde_json::from_slice(&line) {
+            Ok(Request::Feed) => {
+                of_a_host = true;
+                continue;
+            }
+            Ok(Request::Follow(asked)) => {
+                // Other hosts have one connection each, and it stays.
+                drop(place);
+                return feed::serve(daemon, *asked, &mut read, &mut write).await;
+            }
+            Ok(_) if of_a_host => {
+                refused("`atoll feed` is for `atoll join` on another host and answers nothing else".into())
+            }
             Ok(request) => answer(daemon, request).await,
             Err(error) if line.ends_with(b"\n") => {
                 refused(format!("this daemon does not know that request: {error}"))
@@ -92,7 +111,10 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
                 Err(panic) => refused(panic.to_string()),
             }
         }
-        Request::Env => Reply::Env(daemon.env()),
+        Request::Env => match daemon.served_elsewhere() {
+            None => Reply::Env(daemon.env()),
+            Some(message) => refused(message),
+        },
         Request::Trace { query } => match daemon.trace(query).await {
             Ok(trace) => Reply::Trace(Box::new(trace)),
             Err(message) => refused(message),
@@ -110,6 +132,8 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
             Err(message) => refused(message),
         },
         Request::ExecTarget { name } => exec_target(daemon, &name).await,
+        // Those begin another kind of conversation.
+        Request::Feed | Request::Follow(_) => refused("that is not asked here".into()),
         Request::Shutdown => {
             daemon.stop.notify_one();
             Reply::Done

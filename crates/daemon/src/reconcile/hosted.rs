@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_instance::{Change, Error as HostError, Host, InstanceReport, InstanceState as Held};
-use atoll_model::{AccountId, Instance, InstanceId};
+use atoll_model::{Instance, InstanceId};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::instance::{Action, Memory, Wanted, next, wanted};
@@ -247,12 +247,8 @@ impl Reconciler {
         tokio::spawn(async move {
             let result = match action.clone() {
                 Action::Observe(observed) => {
-                    // The reconciler acts for the region, whoever owns the instance.
-                    region
-                        .apply(AccountId::DEFAULT, observed)
-                        .await
-                        .map(|_| Outcome::Observed)
-                        .map_err(Failed::Region)
+                    let told = region.observed(observed).await;
+                    told.map(|()| Outcome::Observed).map_err(Failed::Region)
                 }
                 action => {
                     let _place = places.acquire_owned().await;

@@ -18,4 +18,4 @@ mod start;
 pub(crate) mod tick;
 pub(crate) mod unhosted;
 
-pub(crate) use start::start;
+pub(crate) use start::{start, watch};

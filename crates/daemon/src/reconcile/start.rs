@@ -10,7 +10,7 @@ use super::{hosted, nat_gateway, plane as data_plane, signal, stack, tick, unhos
 use crate::daemon::Daemon;
 use crate::handover::Handover;
 
-/// Starts every reconciler of a daemon. Those that change regions by themselves begin when the data plane is in effect,
+/// Starts every reconciler of a daemon; where the region is served elsewhere, those alone that look after what is here. Those that change regions by themselves begin when the data plane is in effect,
 /// or when that took longer than `adoption`.
 pub(crate) fn start(
     daemon: &Arc<Daemon>,
@@ -29,23 +29,25 @@ pub(crate) fn start(
                 rows,
             )));
         }
-        tasks.push(tokio::spawn(once_ready(
-            daemon.clone(),
-            adoption,
-            nat_gateway::run(region.clone()),
-        )));
-        tasks.push(tokio::spawn(once_ready(
-            daemon.clone(),
-            adoption,
-            stack::run(region.clone()),
-        )));
-        tasks.push(tokio::spawn(once_ready(
-            daemon.clone(),
-            adoption,
-            tick::run(region.clone()),
-        )));
+        if daemon.member.is_none() {
+            tasks.push(tokio::spawn(once_ready(
+                daemon.clone(),
+                adoption,
+                nat_gateway::run(region.clone()),
+            )));
+            tasks.push(tokio::spawn(once_ready(
+                daemon.clone(),
+                adoption,
+                stack::run(region.clone()),
+            )));
+            tasks.push(tokio::spawn(once_ready(
+                daemon.clone(),
+                adoption,
+                tick::run(region.clone()),
+            )));
+        }
         if daemon.host.is_none() {
-            tasks.push(tokio::spawn(unhosted::run(region.clone())));
+            tasks.push(tokio::spawn(unhosted::run(region.clone(), daemon.this_host)));
         }
     }
     if let Some((plane, handover)) = plane {
@@ -80,6 +82,15 @@ async fn once_ready(daemon: Arc<Daemon>, adoption: Duration, running: impl Futur
         let _ = tokio::time::timeout(adoption, daemon.is_in_effect()).await;
     }
     running.await;
+}
+
+/// Likewise for one more thing that the daemon cannot go on without.
+pub(crate) fn watch<E: std::fmt::Display + Send + 'static>(
+    daemon: &Arc<Daemon>,
+    what: &'static str,
+    running: impl Future<Output = Option<E>> + Send + 'static,
+) -> JoinHandle<()> {
+    tokio::spawn(watched(daemon.clone(), what, running))
 }
 
 /// Runs what the daemon cannot go on without; if it ends with a reason, the daemon ends with it.
