@@ -83,6 +83,16 @@ class Processes:
             raise Failed(f"`{' '.join(words)}` did not start")
         return process
 
+    def hold(self, words, otherwise):
+        """Starts what ends as `cat` and so keeps the namespace that it is in by then; fails with `otherwise`."""
+        holder = self.start(words, stdout=subprocess.PIPE)
+        # Its answer says that it is `cat` by now.
+        holder.stdin.write("there\n")
+        holder.stdin.flush()
+        if holder.stdout.readline() != "there\n":
+            raise Failed(otherwise)
+        return holder
+
     def end(self, process, patience=5):
         """Ends one process: its stdin closes, then SIGTERM, then SIGKILL."""
         if process in self.running:
@@ -124,12 +134,8 @@ class Space:
             words = [*beside.prefix, "unshare", "--net"]
         else:
             words = ["unshare", "--user", "--map-root-user", "--net"]
-        holder = processes.start([*words, *HOLD], stdout=subprocess.PIPE)
-        # Its answer says that it is `cat` by now, and so in the namespace.
-        holder.stdin.write("there\n")
-        holder.stdin.flush()
-        if holder.stdout.readline() != "there\n":
-            raise Failed("no new network namespace: " + ("unshare failed" if ROOT else "are user namespaces allowed?"))
+        why = "unshare failed" if ROOT else "are user namespaces allowed?"
+        holder = processes.hold([*words, *HOLD], f"no new network namespace: {why}")
         user = [] if ROOT else ["--user", "--preserve-credentials"]
         space = cls(processes, ["nsenter", "--target", str(holder.pid), *user, "--net"], holder.pid)
         space.run("ip", "link", "set", "lo", "up")

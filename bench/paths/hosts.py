@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from paths.wire import Path
-from space import ROOT, Failed, Skip, Space, veth
+from space import ROOT, Skip, Space, veth
 
 HERE = pathlib.Path(__file__).resolve().parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target"))
@@ -117,11 +117,7 @@ class Joined(Space):
     """A namespace with a process in it, as `ip link` wants it named."""
 
     def __init__(self, space, processes):
-        holder = processes.start([*space.prefix, "cat"], stdout=subprocess.PIPE)
-        holder.stdin.write("there\n")
-        holder.stdin.flush()
-        if holder.stdout.readline() != "there\n":
-            raise Failed("the host's namespace is gone")
+        holder = processes.hold([*space.prefix, "cat"], "the host's namespace is gone")
         super().__init__(processes, space.prefix, holder.pid)
 
 

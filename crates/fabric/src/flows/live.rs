@@ -1,7 +1,5 @@
 //! The live state of flows.
 
-use hashbrown::HashSet;
-
 use atoll_model::Timestamp;
 use atoll_net::Family;
 
@@ -75,12 +73,8 @@ pub struct Flows {
     owned: Vec<u32>,
     /// And by VPC.
     shares: Shares,
-    /// Owners that are gone, whose flows a sweep has yet to meet.
-    gone: HashSet<Slot>,
-    /// What all tables must still be swept over until `gone` can be emptied.
-    gone_until: usize,
-    /// By slot: which owners are gone, however long ago.
-    departed: Vec<bool>,
+    /// By slot: which owners are gone, however long ago. Slots are never given twice.
+    gone: Vec<bool>,
 }
 
 const TICK: u64 = 100;
@@ -110,6 +104,10 @@ impl Forgotten {
     }
 }
 
+fn is_in(gone: &[bool], owner: Slot) -> bool {
+    gone.get(owner.0 as usize).is_some_and(|gone| *gone)
+}
+
 impl Flows {
     /// Empty, with all its memory reserved.
     pub fn new(limits: Limits, now: Timestamp) -> Flows {
@@ -122,9 +120,7 @@ impl Flows {
             mappings: Mappings::new(at_most(limits.mappings), limits.per_gateway, limits.seed),
             owned: Vec::new(),
             shares: Shares::default(),
-            gone: HashSet::new(),
-            gone_until: 0,
-            departed: Vec::new(),
+            gone: Vec::new(),
         }
     }
 
@@ -268,33 +264,25 @@ impl Flows {
             shares.ended(owner, family);
         };
         self.v4
-            .expire(tick, budget, |o| gone.contains(&o), |o| forgotten(o, Family::V4));
+            .expire(tick, budget, |o| is_in(gone, o), |o| forgotten(o, Family::V4));
         self.v6
-            .expire(tick, budget, |o| gone.contains(&o), |o| forgotten(o, Family::V6));
-        self.mappings.expire(tick, budget, |o| gone.contains(&o));
-        self.gone_until = self.gone_until.saturating_sub(budget);
-        if self.gone_until == 0 {
-            self.gone.clear();
-        }
+            .expire(tick, budget, |o| is_in(gone, o), |o| forgotten(o, Family::V6));
+        self.mappings.expire(tick, budget, |o| is_in(gone, o));
     }
 
     /// Notes which owners are gone for good, so that the next sweeps forget their flows.
     pub fn forget(&mut self, changed: &Changed) {
         for owner in &changed.gone {
             let at = owner.0 as usize;
-            if at >= self.departed.len() {
-                self.departed.resize((at + 1).next_power_of_two(), false);
+            if at >= self.gone.len() {
+                self.gone.resize((at + 1).next_power_of_two(), false);
             }
-            if let Some(departed) = self.departed.get_mut(at) {
-                *departed = true;
+            if let Some(gone) = self.gone.get_mut(at) {
+                *gone = true;
             }
         }
         for gateway in changed.gone.iter().chain(&changed.readdressed) {
             self.mappings.end_reserved(*gateway);
-        }
-        if !changed.gone.is_empty() {
-            self.gone.extend(changed.gone.iter().copied());
-            self.gone_until = self.v4.len().max(self.v6.len()).max(self.mappings.len()) * 2 + 1;
         }
     }
 
@@ -324,9 +312,7 @@ impl Flows {
 
     /// Whether an owner is gone for good.
     pub(crate) fn is_gone(&self, owner: Slot) -> bool {
-        self.departed
-            .get(owner.0 as usize)
-            .is_some_and(|departed| *departed)
+        is_in(&self.gone, owner)
     }
 
     /// Whether ports are set aside still, as they were given: the gateway is there, and has the address.

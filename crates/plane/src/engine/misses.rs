@@ -7,12 +7,9 @@
 
 use std::net::IpAddr;
 
-use hashbrown::HashMap;
-
-use atoll_fabric::Port;
 use atoll_model::Timestamp;
 
-use crate::port::PortSlot;
+use super::buckets::{Buckets, Sender};
 
 /// Walks a second that a port gets.
 const RATE: u32 = 20_000;
@@ -26,31 +23,6 @@ const BURST_LEAST: u32 = 250;
 const CALM: u64 = 1000;
 /// How long a lowered rate is given to show whether it is low enough, in milliseconds.
 const PATIENCE: u64 = 100;
-/// What those get more than another that many send by: the internet's port, and other hosts.
-const MANY: u32 = 8;
-
-/// Who has a share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Sender {
-    /// A port, and whether it is the internet's.
-    Port(PortSlot, bool),
-    /// Another host.
-    Host(IpAddr),
-}
-
-impl Sender {
-    pub(super) fn at(slot: PortSlot, port: Port) -> Sender {
-        Sender::Port(slot, port == Port::Internet)
-    }
-
-    /// How many times an interface's share it has.
-    pub(super) fn parts(self) -> u32 {
-        match self {
-            Sender::Port(_, false) => 1,
-            Sender::Port(_, true) | Sender::Host(_) => MANY,
-        }
-    }
-}
 
 /// Whose share the kernel counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +58,8 @@ struct Level {
 pub(super) struct Misses {
     /// `None` while everything is walked.
     level: Option<Level>,
-    /// Thousandths of walks that are left, and when that was.
-    buckets: HashMap<Sender, (u64, Timestamp)>,
+    /// The walks that are left to each.
+    pub(super) buckets: Buckets,
 }
 
 impl Level {
@@ -147,16 +119,10 @@ impl Misses {
             return true;
         };
         let most = u64::from(level.burst(sender)) * 1000;
-        let (left, then) = self.buckets.entry(sender).or_insert((most, now));
-        let passed = now.0.saturating_sub(then.0);
-        *left = left
-            .saturating_add(passed.saturating_mul(u64::from(level.rate(sender))))
-            .min(most);
-        *then = now;
-        let enough = *left >= 1000;
-        if enough {
-            *left -= 1000;
-        } else {
+        let enough = self
+            .buckets
+            .take(sender, u64::from(level.rate(sender)), most, now);
+        if !enough {
             level.refused = now;
         }
         enough
@@ -170,23 +136,12 @@ impl Misses {
             most: level.burst(sender),
         })
     }
-
-    /// A port is gone.
-    pub(super) fn forget(&mut self, slot: PortSlot) {
-        for internet in [false, true] {
-            self.buckets.remove(&Sender::Port(slot, internet));
-        }
-    }
-
-    /// The same of another host.
-    pub(super) fn forget_host(&mut self, host: IpAddr) {
-        self.buckets.remove(&Sender::Host(host));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::port::PortSlot;
 
     const ONE: Sender = Sender::Port(PortSlot(1), false);
     const TWO: Sender = Sender::Port(PortSlot(2), false);
@@ -204,9 +159,9 @@ mod tests {
         assert_eq!(taken(&mut misses, Sender::Host(one), 10_000, 1000), 4000);
         assert_eq!(taken(&mut misses, Sender::Host(two), 3000, 1000), 3000);
         assert_eq!(misses.buckets.len(), 2);
-        misses.forget_host(one);
-        misses.forget_host(two);
-        assert!(misses.buckets.is_empty());
+        misses.buckets.forget_host(one);
+        misses.buckets.forget_host(two);
+        assert_eq!(misses.buckets.len(), 0);
     }
 
     #[test]

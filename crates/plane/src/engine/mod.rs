@@ -8,6 +8,7 @@
 //! what the kernel does by itself.
 
 mod batch;
+mod buckets;
 mod decide;
 mod forward;
 mod fragment;
@@ -37,11 +38,12 @@ use crate::port::{Attachment, PortSlot, Ports, Standing};
 use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
 use batch::Glance;
+use buckets::Sender;
 use decide::Budget;
 use made::Fresh;
 pub(crate) use made::{Kernel, Life, Made, Seen, Way};
+use misses::Misses;
 pub(crate) use misses::{Allowance, Share};
-use misses::{Misses, Sender};
 use revalidate::Revalidation;
 use walk::AnswerBudget;
 
@@ -307,8 +309,8 @@ impl Engine {
         let (_, replaced) = self.ports.up(ifindex, attachment)?;
         for slot in replaced {
             self.cache.forget_port(slot);
-            self.answers.forget(slot);
-            self.misses.forget(slot);
+            self.answers.buckets.forget(slot);
+            self.misses.buckets.forget(slot);
             self.fragments.forget(slot);
         }
         Ok(())
@@ -318,8 +320,8 @@ impl Engine {
     pub fn port_down(&mut self, ifindex: u32) {
         if let Some(slot) = self.ports.down(ifindex) {
             self.cache.forget_port(slot);
-            self.answers.forget(slot);
-            self.misses.forget(slot);
+            self.answers.buckets.forget(slot);
+            self.misses.buckets.forget(slot);
             self.fragments.forget(slot);
         }
     }
@@ -572,6 +574,8 @@ pub(crate) fn l4(transport: Transport) -> L4 {
 mod after;
 #[cfg(test)]
 mod decision_law;
+#[cfg(test)]
+mod law_host;
 #[cfg(test)]
 mod nat_decision_law;
 #[cfg(test)]

@@ -13,7 +13,8 @@ use atoll_model::EniId;
 use atoll_net::packet::{protocol, tcp_flags};
 
 use super::decide::answer_to;
-use super::decision_law::{Host, holds, made_or_seen, pause, some_ports, with_flags};
+use super::decision_law::{holds, made_or_seen, pause, some_ports, with_flags};
+use super::law_host::Host;
 use super::*;
 use crate::rig_rows as rows;
 use crate::world::packets::Arrived;

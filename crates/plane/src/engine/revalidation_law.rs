@@ -12,7 +12,8 @@ use atoll_fabric::walk;
 use atoll_model::EniId;
 use atoll_net::packet::{protocol, tcp_flags};
 
-use super::decision_law::{next_packet, read};
+use super::decision_law::next_packet;
+use super::law_host::read;
 use super::*;
 use crate::cache::Path;
 use crate::frames;

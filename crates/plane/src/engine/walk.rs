@@ -1,9 +1,5 @@
 //! The way of a packet that no kept answer covers: it is walked, and what the walk says is done and kept.
 
-use std::net::IpAddr;
-
-use hashbrown::HashMap;
-
 use atoll_fabric::flows::Effect;
 use atoll_fabric::{
     Action, Answer, CellId, Cells, Drop, Effects, FlowView, Fragment, L4, Outcome, Packet, Place, Port,
@@ -15,13 +11,12 @@ use atoll_net::packet::{
     complete_crc, fragment, icmp_error, lower_hop_limit, rewrite, rewrite_quote, set_macs, tcp_reset,
 };
 
-use super::misses::Sender;
+use super::buckets::{Buckets, Sender};
 use super::wire::Exit;
 use super::{Emission, Engine, Ip, Outbox, l4};
 use crate::cache::{Key, Path, PortRole};
 use crate::drops::DropVerdicts;
 use crate::elsewhere::Incoming;
-use crate::port::PortSlot;
 use crate::vnet::{self, Vnet};
 
 /// How often a walk is repeated whose effects could not be committed.
@@ -491,7 +486,7 @@ fn plain(rewrite: &atoll_fabric::Rewrite) -> packet::Rewrite {
 /// wants such a bound); the internet and other hosts some times that.
 #[derive(Debug, Default)]
 pub(super) struct AnswerBudget {
-    buckets: HashMap<Sender, (u64, Timestamp)>,
+    pub(super) buckets: Buckets,
 }
 
 /// Most answers at once, in thousandths.
@@ -502,27 +497,6 @@ const RATE: u64 = 100;
 impl AnswerBudget {
     fn take(&mut self, sender: Sender, now: Timestamp) -> bool {
         let parts = u64::from(sender.parts());
-        let (rate, burst) = (RATE * parts, BURST * parts);
-        let (tokens, then) = self.buckets.entry(sender).or_insert((burst, now));
-        let passed = now.0.saturating_sub(then.0);
-        *tokens = tokens.saturating_add(passed.saturating_mul(rate)).min(burst);
-        *then = now;
-        let enough = *tokens >= 1000;
-        if enough {
-            *tokens -= 1000;
-        }
-        enough
-    }
-
-    /// A port is gone.
-    pub(super) fn forget(&mut self, slot: PortSlot) {
-        for internet in [false, true] {
-            self.buckets.remove(&Sender::Port(slot, internet));
-        }
-    }
-
-    /// The same of another host.
-    pub(super) fn forget_host(&mut self, host: IpAddr) {
-        self.buckets.remove(&Sender::Host(host));
+        self.buckets.take(sender, RATE * parts, BURST * parts, now)
     }
 }

@@ -95,8 +95,8 @@ impl Engine {
             self.fragments.forget(slot);
         }
         if !is_one {
-            self.misses.forget_host(host);
-            self.answers.forget_host(host);
+            self.misses.buckets.forget_host(host);
+            self.answers.buckets.forget_host(host);
         }
         self.ways_changed();
     }

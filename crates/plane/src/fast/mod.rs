@@ -11,6 +11,7 @@
 mod before;
 mod changes;
 mod drops;
+mod error;
 pub(crate) mod layout;
 mod made;
 mod permitted;
@@ -25,9 +26,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 
-use aya::maps::{MapData, MapError, PerCpuArray};
-use aya::programs::{ProgramError, ProgramFd, SchedClassifier};
-use aya::{EbpfError, EbpfLoader};
+use aya::EbpfLoader;
+use aya::maps::{MapData, PerCpuArray};
+use aya::programs::{ProgramFd, SchedClassifier};
 use hashbrown::{HashMap as Map, HashSet};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -44,6 +45,7 @@ use before::Before;
 use changes::Wait;
 pub(crate) use changes::{Changes, Waiting};
 use drops::Drops;
+pub use error::FastError;
 use layout::Flow;
 pub use layout::KernelCounters;
 use made::MadeFlows;
@@ -99,31 +101,6 @@ const INTERFACES: u32 = 65_536;
 const PATIENCE: u32 = 16;
 /// Most answers that the kernel is given at once: each takes a system call or two, some half a microsecond each.
 const MOST_SETTLED: usize = 128;
-
-/// Why the kernel takes no part.
-#[derive(Debug, thiserror::Error)]
-pub enum FastError {
-    /// Not for this user.
-    #[error(
-        "the kernel takes eBPF programs from root alone (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN of the whole machine)"
-    )]
-    NotPermitted,
-    /// The program was not taken.
-    #[error("the kernel does not take the eBPF program: {0}")]
-    Load(#[from] EbpfError),
-    /// The same.
-    #[error("the kernel does not take the eBPF program: {0}")]
-    Program(#[from] ProgramError),
-    /// A map is not there, or cannot be used.
-    #[error("a map of the eBPF program cannot be used: {0}")]
-    Map(#[from] MapError),
-    /// A map's memory cannot be shared.
-    #[error("the memory of a map cannot be shared: {0}")]
-    Share(io::Error),
-    /// The program is not what this was built for.
-    #[error("the eBPF program has no {0}")]
-    Missing(&'static str),
-}
 
 /// The program with its maps.
 pub(crate) struct Fast {

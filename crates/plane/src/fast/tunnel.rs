@@ -125,6 +125,13 @@ fn own_address(tunnel: &Tunnel, host: IpAddr) -> [u32; 4] {
     }
 }
 
+/// Nobody's place among the ports.
+fn clear(ports: &SharedArray, place: u32) {
+    for nth in 0..size_of::<layout::Port>() / 4 {
+        ports.set_nth_word(place as usize, nth, 0);
+    }
+}
+
 fn words(tunnel: &layout::Tunnel) -> [u32; 12] {
     let mut words = [0; 12];
     (words[0], words[1]) = (tunnel.version, tunnel.ifindex);
@@ -145,9 +152,7 @@ impl Fast {
                 let place = tunnels.share_for(host);
                 match place {
                     Some(place) => {
-                        for nth in 0..size_of::<layout::Port>() / 4 {
-                            self.ports.set_nth_word(place as usize, nth, 0);
-                        }
+                        clear(&self.ports, place);
                         self.refusals.remove(&place);
                     }
                     None => self.refused += 1,
@@ -214,9 +219,7 @@ impl Fast {
             return Ok(());
         }
         let ifindex = tunnel.ifindex;
-        for nth in 0..size_of::<layout::Port>() / 4 {
-            self.ports.set_nth_word(ifindex as usize, nth, 0);
-        }
+        clear(&self.ports, ifindex);
         let programs = &self.tunnels.programs;
         let links = self.there(|| {
             let [first, last, egress] = programs;
