@@ -266,6 +266,9 @@ fn a_flow_between_hosts_is_told_once_at_each_with_the_other_and_its_way_here() {
                 let plane = &two.rigs[host].plane;
                 let port = [Port::Eni(near.eni), Port::Eni(far.eni)][host];
                 let found = flows(plane, &ask(10, Some(vec![port])), |found| {
+                    // Some more for the kernels to count, should they have begun only now.
+                    delivers(&client, to, &server, b"question");
+                    delivers(&server, from, &client, b"answer");
                     let of_it = found
                         .flows
                         .iter()
