@@ -45,6 +45,8 @@ pub enum Command {
     Top(Top),
     /// What `atoll join` on another host has run on the region's host: hands on what it is told, nothing else.
     Feed,
+    /// Take a host out of a region: one that is to have no part in it any more.
+    ForgetHost(ForgetHost),
     /// Print shell exports: eval "$(atoll env)".
     Env(Env),
     /// Call one operation of AWS's API and print its XML: atoll api DescribeVpcs Filter.1.Name=state …
@@ -72,6 +74,13 @@ pub struct Serve {
     /// What carries packets: ebpf (root), userspace, or none (the API alone); default: ebpf where that is permitted.
     #[arg(long, value_name = "ebpf|userspace|none")]
     pub data_plane: Option<DataPlane>,
+    /// This host's address for others of the same region, which come by `atoll join` (root): packets between hosts go
+    /// over VXLAN, UDP port 4789.
+    #[arg(long, value_name = "ADDRESS")]
+    pub underlay: Option<IpAddr>,
+    /// What this host is called among them; default: its host name.
+    #[arg(long, value_name = "NAME", requires = "underlay")]
+    pub host_name: Option<HostName>,
     /// Leave the terminal that this was started from: how `atoll up` starts a daemon.
     #[arg(long, hide = true)]
     pub detached: bool,
@@ -217,6 +226,19 @@ pub struct Top {
     /// Seconds between two looks, 0.1 to 60.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub interval: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct ForgetHost {
+    /// The host, as `atoll status` names it.
+    #[arg(value_name = "NAME")]
+    pub name: HostName,
+    /// Also if there are instances on it: they count as terminated. Where it runs on, `atoll down --all` ends them.
+    #[arg(long)]
+    pub force: bool,
+    /// The region; default: the daemon's first.
+    #[arg(long, value_name = "R")]
+    pub region: Option<RegionName>,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod events;
 mod exec;
 mod feed;
 mod flows;
+mod forget_host;
 mod join;
 mod output;
 mod serve;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         Command::Flows(arguments) => flows::run(endpoint, arguments),
         Command::Top(arguments) => top::run(endpoint, arguments),
         Command::Feed => feed::run(endpoint),
+        Command::ForgetHost(arguments) => forget_host::run(endpoint, arguments),
         Command::Env(arguments) => env::run(endpoint, arguments),
         Command::Api(arguments) => call::run(endpoint, arguments),
     };

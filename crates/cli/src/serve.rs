@@ -36,8 +36,8 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
         auth: arguments.auth,
         data_plane: arguments.data_plane,
         regions: arguments.regions,
-        underlay: None,
-        host_name: None,
+        underlay: arguments.underlay,
+        host_name: arguments.host_name,
         join: None,
         run_base: places::default_run_base(),
     };
@@ -54,6 +54,9 @@ pub fn run(arguments: arguments::Serve) -> Outcome {
             daemon.endpoint_url()
         );
         said += &format!("{}\n", daemon.data_plane_line());
+        if let Some(line) = daemon.underlay_line() {
+            said += &format!("{line}\n");
+        }
         if auth == Auth::SigV4 {
             said += &format!(
                 "to call it: eval \"$(atoll env --endpoint {})\"\n",

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use atoll_daemon::control::protocol::{FlowNumbers, Reply, Request, Status};
+use atoll_daemon::control::protocol::{FlowNumbers, HostStatus, Reply, Request, Status};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::output::Visible;
@@ -87,6 +87,27 @@ fn print(status: &Status) -> std::io::Result<()> {
     output::line(format!("limits      {}", status.limits.sentence()))?;
     let regions: Vec<&str> = status.regions.iter().map(|region| region.name.as_str()).collect();
     output::line(format!("regions     {}", regions.join(", ")))?;
+    let hosts = status.regions.iter().flat_map(|region| {
+        let named = region.hosts.iter().map(move |host| (region, host));
+        named.map(|(region, host)| {
+            vec![
+                host.name.clone(),
+                region.name.clone(),
+                host.underlay.to_string(),
+                zones(host),
+                host.instances.to_string(),
+                connection(host),
+            ]
+        })
+    });
+    let rows: Vec<Vec<String>> = hosts.collect();
+    let several = !rows.is_empty();
+    if several {
+        output::line(table::of(
+            &["Host", "Region", "Underlay", "Zones", "Instances", "Connection"],
+            rows,
+        ))?;
+    }
     let stacks = status
         .regions
         .iter()
@@ -116,24 +137,43 @@ fn print(status: &Status) -> std::io::Result<()> {
         .iter()
         .flat_map(|region| &region.instances)
         .map(|instance| {
-            vec![
+            let mut cells = vec![
                 instance.id.clone(),
                 instance.name.clone().unwrap_or_default(),
                 instance.state.clone(),
                 instance.zone.clone(),
                 list(&instance.addresses),
                 list(&instance.public_addresses),
-            ]
+            ];
+            if several {
+                cells.push(instance.host.clone().unwrap_or_default());
+            }
+            cells
         })
         .collect();
     if !rows.is_empty() {
-        output::line(format!(
-            "{}",
-            table::of(
-                &["Instance", "Name", "State", "Zone", "Addresses", "Public"],
-                rows
-            )
-        ))?;
+        let mut header = vec!["Instance", "Name", "State", "Zone", "Addresses", "Public"];
+        if several {
+            header.push("Host");
+        }
+        output::line(table::of(&header, rows))?;
     }
     Ok(())
+}
+
+fn zones(host: &HostStatus) -> String {
+    match (host.serves_region, &*host.zones) {
+        (true, []) => "those of no other host".into(),
+        (_, zones) => zones.join(" "),
+    }
+}
+
+fn connection(host: &HostStatus) -> String {
+    let since = host.since.as_ref().map(|since| format!(" since {since}"));
+    match host.connected {
+        _ if host.this => "this host".into(),
+        Some(true) => format!("connected{}", since.unwrap_or_default()),
+        Some(false) => format!("away{}", since.unwrap_or_default()),
+        None => "-".into(),
+    }
 }

@@ -21,6 +21,7 @@ use crate::control::protocol::{Env, InstanceStatus, RegionStatus, StackStatus, S
 use crate::entropy;
 use crate::feeds::Feeds;
 use crate::flows;
+use crate::hosts;
 use crate::last_console::LastConsoles;
 use crate::member::Member;
 use crate::options::{Auth, DataPlane};
@@ -151,7 +152,27 @@ impl Daemon {
             regions: self
                 .regions
                 .iter()
-                .map(|handle| region_status(&handle.current()))
+                .map(|handle| self.region_status(&handle.current()))
+                .collect(),
+        }
+    }
+
+    fn region_status(&self, region: &Region) -> RegionStatus {
+        let vpcs = region.rows().filter_map(|row| match row {
+            Row::Vpc(vpc) => Some(vpc.id.to_string()),
+            _ => None,
+        });
+        let stacks = region
+            .all::<Stack>()
+            .filter(|stack| stack.status != atoll_model::stack::StackStatus::DeleteComplete);
+        RegionStatus {
+            name: region.name().to_string(),
+            revision: region.revision().0,
+            stacks: stacks.map(|stack| stack_status(stack)).collect(),
+            vpcs: vpcs.collect(),
+            hosts: self.hosts(region),
+            instances: instances(region)
+                .map(|instance| instance_status(region, &instance))
                 .collect(),
         }
     }
@@ -193,30 +214,11 @@ fn name_tag(instance: &Instance) -> Option<String> {
 }
 
 /// Every instance that is not terminated, whoever owns it: the control socket is the owner's of them all.
-fn instances(region: &Region) -> impl Iterator<Item = Arc<Instance>> + '_ {
+pub(crate) fn instances(region: &Region) -> impl Iterator<Item = Arc<Instance>> + '_ {
     region.rows().filter_map(|row| match row {
         Row::Instance(instance) if instance.state != InstanceState::Terminated => Some(instance),
         _ => None,
     })
-}
-
-fn region_status(region: &Region) -> RegionStatus {
-    let vpcs = region.rows().filter_map(|row| match row {
-        Row::Vpc(vpc) => Some(vpc.id.to_string()),
-        _ => None,
-    });
-    let stacks = region
-        .all::<Stack>()
-        .filter(|stack| stack.status != atoll_model::stack::StackStatus::DeleteComplete);
-    RegionStatus {
-        name: region.name().to_string(),
-        revision: region.revision().0,
-        stacks: stacks.map(|stack| stack_status(stack)).collect(),
-        vpcs: vpcs.collect(),
-        instances: instances(region)
-            .map(|instance| instance_status(region, &instance))
-            .collect(),
-    }
 }
 
 fn stack_status(stack: &Stack) -> StackStatus {
@@ -240,6 +242,7 @@ fn instance_status(region: &Region, instance: &Instance) -> InstanceStatus {
         state: instance.state.to_string(),
         zone: instance.zone.to_string(),
         subnet: instance.subnet.to_string(),
+        host: hosts::name_of(region, instance.host),
         addresses: enis.iter().flat_map(|eni| eni.addresses()).collect(),
         public_addresses: public.map(|public| public.ip.into()).collect(),
     }

@@ -14,7 +14,6 @@ pub(crate) type End = (&'static str, bool);
 
 /// Whether a host is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "`atoll status` is to say it")]
 pub(crate) enum Contact {
     /// Since then.
     Connected(Timestamp),
@@ -37,7 +36,6 @@ struct Seats {
 #[derive(Debug)]
 struct Taken {
     number: u64,
-    #[allow(dead_code, reason = "`atoll status` is to say it")]
     since: Timestamp,
     end: oneshot::Sender<End>,
 }
@@ -86,7 +84,6 @@ impl Feeds {
     }
 
     /// Whether a host is connected.
-    #[allow(dead_code, reason = "`atoll status` is to say it")]
     pub(crate) fn contact(&self, host: HostId) -> Contact {
         let seats = self.seats();
         match seats.seats.get(&host) {

@@ -202,9 +202,9 @@ fn path(regions: &[Arc<Region>], flow: &LiveFlow) -> Vec<way::Station> {
     let forward = &flow.forward;
     let mut stations = way::stations(regions, forward.ingress, forward.came.src, &flow.hops);
     if let Some(host) = forward.from {
-        stations.insert(1, way::Station::host(host));
+        stations.insert(1, way::Station::host(regions, host));
     }
-    stations.extend(forward.to.map(way::Station::host));
+    stations.extend(forward.to.map(|host| way::Station::host(regions, host)));
     stations
 }
 

@@ -5,11 +5,11 @@
 //! the rules, the flows and the ports; then the earlier one's links go. They go before any answer is given to a caller and
 //! before any change of configuration that this daemon makes itself.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atoll_instance::Host;
-use atoll_plane::Plane;
+use atoll_plane::{Plane, PlaneError};
 
 /// One daemon's side of it; clones are the same one.
 #[derive(Clone, Debug)]
@@ -30,17 +30,24 @@ impl Handover {
 
     /// Has the holder keep what forwards at a port. Blocks.
     pub(crate) fn keep(&self, plane: &Plane, ifindex: u32) {
-        let kept = match plane.link(ifindex) {
-            Ok(Some(link)) => self
-                .host
-                .keep_link(self.generation, ifindex, 0, link.as_fd())
-                .map_err(|error| error.to_string()),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
+        self.keep_all(ifindex, plane.link(ifindex).map(Vec::from_iter));
+    }
+
+    /// The same at the VXLAN device. Blocks.
+    pub(crate) fn keep_tunnel(&self, plane: &Plane, ifindex: u32) {
+        self.keep_all(ifindex, plane.tunnel_links());
+    }
+
+    fn keep_all(&self, ifindex: u32, links: Result<Vec<OwnedFd>, PlaneError>) {
+        let kept = links.map_err(|error| error.to_string()).and_then(|links| {
+            (0..).zip(links).try_for_each(|(place, link)| {
+                let kept = self.host.keep_link(self.generation, ifindex, place, link.as_fd());
+                kept.map_err(|error| error.to_string())
+            })
+        });
         if let Err(error) = kept {
             // It forwards all the same, as long as this process lives.
-            tracing::warn!(%error, ifindex, "the holder does not keep a port's link");
+            tracing::warn!(%error, ifindex, "the holder does not keep what forwards at an interface");
         }
     }
 

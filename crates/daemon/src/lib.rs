@@ -5,6 +5,7 @@
 //! - `feed.rs` and `feeds.rs`: the region's host's end of connections with its other hosts; `join.rs`, `joined.rs`,
 //!   `member.rs`, `replica.rs` and `upstream.rs`: the other end; `obedience.rs`: whom answers wait for.
 //! - `data_plane.rs`: which data plane it gets.
+//! - `hosts.rs`: what is told of a region's other hosts.
 //! - `packets.rs`: traces and drops; `flows.rs`: live flows and counters; `last_console.rs`: what terminated instances wrote.
 //! - `reconcile/`: what ought to be against what is: instances, ports, stacks.
 //! - `control/`: what is not AWS's API, over a socket of the owner's.
@@ -24,6 +25,7 @@ mod feed;
 mod feeds;
 mod flows;
 mod handover;
+mod hosts;
 mod join;
 mod joined;
 mod last_console;

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use atoll_model::RegionName;
+use atoll_instance::Underlay;
+use atoll_model::{RegionName, Timestamp};
 use atoll_region::{Region, host};
 use atoll_store::{Store, StoreError};
 use tokio::sync::watch;
@@ -74,6 +75,7 @@ impl Joining {
     pub(crate) fn new(
         join: &JoinOptions,
         options: &Options,
+        found: Option<&Underlay>,
         data: Option<&std::path::Path>,
     ) -> Result<Joining, ServeError> {
         let data = data.ok_or_else(|| ServeError::Join("a host that joins keeps its data".into()))?;
@@ -110,7 +112,7 @@ impl Joining {
             data: data.to_path_buf(),
             home: home.map(OwnedFd::from),
             underlay,
-            mtu: UNKNOWN_MTU,
+            mtu: found.map_or(UNKNOWN_MTU, |found| found.mtu),
         })
     }
 
@@ -214,6 +216,12 @@ impl Member {
             since: contact.since.to_iso8601(),
             why: contact.why,
         }
+    }
+
+    /// Whether the region's host is connected, and since when that is so.
+    pub(crate) fn contact(&self) -> (bool, Timestamp) {
+        let contact = self.contact.borrow();
+        (contact.connected, contact.since)
     }
 
     /// Where the region is served, as a sentence.

@@ -23,7 +23,7 @@ impl Daemon {
     /// Sends an imagined packet through the rules, and over the flows, that live packets meet at this moment.
     pub(crate) async fn trace(&self, query: Query) -> Result<Trace, String> {
         let (regions, plane) = (self.current(), self.plane.clone());
-        let now = entropy::now();
+        let (now, rows) = (entropy::now(), regions.clone());
         let asked = tokio::task::spawn_blocking(move || match plane {
             Some(plane) => plane
                 .with_state(move |fabric, flows| {
@@ -41,7 +41,9 @@ impl Daemon {
                     .map_err(|error| error.to_string())
             }
         });
-        asked.await.map_err(|panic| panic.to_string())?
+        let mut trace = asked.await.map_err(|panic| panic.to_string())??;
+        self.note_hosts(&rows, &mut trace);
+        Ok(trace)
     }
 
     /// The latest drops, the oldest first.

@@ -15,12 +15,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use atoll_api::{Api, Hosts};
-use atoll_instance::{Host, Limits, once_let_go};
+use atoll_instance::{Host, Limits, Underlay, once_let_go};
 use atoll_model::AccountId;
 use atoll_model::row::Revision;
-use atoll_plane::PlaneError;
-use atoll_region::Config;
+use atoll_plane::{PlaneError, Tunnel};
+use atoll_region::host::JoinHost;
 use atoll_region::vpc::CreateDefaultVpc;
+use atoll_region::{Config, host};
 use atoll_store::{Embedded, Memory, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -32,6 +33,7 @@ use crate::data_plane;
 use crate::entropy;
 use crate::feeds::Feeds;
 use crate::handover::Handover;
+use crate::hosts;
 use crate::joined::{self, JoinedError};
 use crate::last_console::LastConsoles;
 use crate::member::{Joining, Member};
@@ -90,6 +92,19 @@ pub enum ServeError {
     /// The data plane cannot start.
     #[error(transparent)]
     Plane(#[from] PlaneError),
+    /// There can be no other hosts.
+    #[error("--underlay needs root and the eBPF data plane: {0}")]
+    Underlay(String),
+    /// This host could not be entered among a region's.
+    #[error("this host cannot be {name} in {region}: {why}")]
+    JoinHost {
+        /// What it was to be called.
+        name: String,
+        /// The region.
+        region: String,
+        /// What was wrong.
+        why: atoll_region::Error,
+    },
     /// The region's host will not have this one, or cannot be reached.
     #[error("{0}")]
     Join(String),
@@ -149,6 +164,8 @@ pub struct Opened {
     /// `None` without a data plane.
     host: Option<Host>,
     limits: Limits,
+    /// The way to other hosts, if there is to be one.
+    tunnel: Option<Tunnel>,
     /// Removed at the end, when nothing is kept.
     passing: Option<PathBuf>,
     _lock: Option<File>,
@@ -185,6 +202,7 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         // Before there is a holder, which would stay.
         atoll_plane::fast_permitted().map_err(PlaneError::from)?;
     }
+    let underlay = underlay(&options)?;
     let listen = |why| ServeError::Listen {
         listen: options.listen,
         why,
@@ -220,12 +238,13 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
     let joining = match (&options.join, &data) {
         (None, Some(data)) => joined::none(data).map(|()| None)?,
         (None, None) => None,
-        (Some(join), data) => Some(Joining::new(join, &options, data.as_deref())?),
+        (Some(join), data) => Some(Joining::new(join, &options, underlay.as_ref(), data.as_deref())?),
     };
     let control_path = places::control_socket(&run_base, endpoint.port());
     let answered = |error: &ServeError| matches!(error, ServeError::System { why, .. } if held(why));
     let control = once_let_go(LEAVING, || listen_control(&control_path), answered)?;
     let passing = data.is_none().then(|| run_directory.clone());
+    let mut tunnel = None;
     let host = match options.data_plane {
         Some(DataPlane::None) => {
             // An earlier one's instances may run on; what forwards their packets would not hear of changes.
@@ -252,8 +271,14 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
                     .map_err(system("write down the data directory"))?;
             }
             let host = Host::open(&run_directory, &state)?;
+            if let Some(underlay) = &underlay {
+                tunnel = Some(make_tunnel(&host, underlay, passing.as_deref())?);
+            }
             // From here on the network is the holder's; what was opened above stays on the host's.
             host.enter()?;
+            if tunnel.is_none() {
+                host.remove_tunnel()?;
+            }
             Some(host)
         }
     };
@@ -271,9 +296,47 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
         data,
         host,
         limits,
+        tunnel,
         passing,
         _lock: lock,
     })
+}
+
+/// Where other hosts reach this one, if packets are to go between them.
+fn underlay(options: &Options) -> Result<Option<Underlay>, ServeError> {
+    let Some(address) = options.underlay else {
+        return Ok(None);
+    };
+    match (options.data_plane, &options.join) {
+        // It follows the rows alone.
+        (Some(DataPlane::None), Some(_)) => return Ok(None),
+        (Some(other @ (DataPlane::Userspace | DataPlane::None)), _) => {
+            let words = format!("leave --data-plane {other} out");
+            return Err(ServeError::Underlay(words));
+        }
+        (Some(DataPlane::Ebpf) | None, _) => {}
+    }
+    atoll_plane::fast_permitted().map_err(|error| ServeError::Underlay(error.to_string()))?;
+    Ok(Some(Underlay::find(address, host::LEAST_MTU)?))
+}
+
+/// Makes the device for packets of other hosts, or finds the one that stands.
+fn make_tunnel(host: &Host, underlay: &Underlay, passing: Option<&Path>) -> Result<Tunnel, ServeError> {
+    match host.make_tunnel() {
+        Ok(ifindex) => Ok(Tunnel {
+            ifindex,
+            address: underlay.address,
+            mtu: underlay.mtu,
+        }),
+        Err(error) => {
+            // One that was started for this alone is not to stay.
+            if host.list().is_ok_and(|reports| reports.is_empty()) {
+                let _ = host.shutdown(passing.is_some());
+                let _ = passing.map(std::fs::remove_dir_all);
+            }
+            Err(error.into())
+        }
+    }
 }
 
 fn lock(data: &Path) -> Result<File, ServeError> {
@@ -372,7 +435,9 @@ impl Opened {
         // The namespace was entered when this was opened, so every thread stands in it.
         let (plane, data_plane, data_plane_reason) = match &self.host {
             Some(host) => {
-                let (plane, kind, reason) = data_plane::start(self.options.data_plane, &host.flows_file())?;
+                // Other hosts are reached by no other.
+                let wanted = self.tunnel.map(|_| DataPlane::Ebpf).or(self.options.data_plane);
+                let (plane, kind, reason) = data_plane::start(wanted, &host.flows_file())?;
                 (Some(plane), kind, reason)
             }
             None => (None, DataPlane::None, None),
@@ -389,7 +454,7 @@ impl Opened {
             host: self.host.clone(),
             limits: self.limits,
             plane,
-            tunnel: None,
+            tunnel: self.tunnel,
             this_host: member.as_ref().map(Member::host),
             feeds: Feeds::default(),
             member,
@@ -477,10 +542,34 @@ impl Opened {
                 let made = handle.apply(AccountId::DEFAULT, CreateDefaultVpc).await;
                 made.map_err(|why| ServeError::DefaultVpc { region: name, why })?;
             }
+            if let Some(tunnel) = &self.tunnel {
+                self.enter(&handle, tunnel).await?;
+            }
             regions.push(handle);
             writers.push(thread);
         }
         Ok((regions, writers))
+    }
+
+    /// Enters this host as the one that serves the region, so that others can be.
+    async fn enter(&self, region: &RegionHandle, tunnel: &Tunnel) -> Result<(), ServeError> {
+        let name = self.options.host_name.clone().or_else(hosts::own_name);
+        let join = JoinHost {
+            name: name.ok_or_else(|| ServeError::Underlay("name this host with --host-name".into()))?,
+            underlay: tunnel.address,
+            mtu: tunnel.mtu,
+            zones: Vec::new(),
+            serves_region: true,
+        };
+        while !hosts::has_joined(&region.current(), &join) {
+            let joined = region.apply(AccountId::DEFAULT, join.clone()).await;
+            joined.map_err(|why| ServeError::JoinHost {
+                name: join.name.to_string(),
+                region: region.name().to_string(),
+                why,
+            })?;
+        }
+        Ok(())
     }
 
     /// Ends what was opened and is of no use: a holder without instances stays for nothing.

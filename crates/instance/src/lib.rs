@@ -54,4 +54,4 @@ pub use leaving::once_let_go;
 pub use limits::{Limits, Resources};
 pub use report::{Change, GuestSignal, InstanceReport, InstanceState, PortReport, UserDataStatus};
 pub use spec::{InstanceKind, InstanceSpec, PortAddress, PortSpec};
-pub use tunnel::{LEAST_MTU, Underlay};
+pub use tunnel::Underlay;

@@ -13,8 +13,6 @@ const NAME: &str = "atoll-vxlan";
 const MTU: u32 = 9200;
 /// VXLAN's (RFC 7348).
 const PORT: u16 = 4789;
-/// The shortest that the underlay's longest packets may be: IPv6's 1280 inside, and 70 bytes around them over IPv6.
-pub const LEAST_MTU: u32 = 1350;
 /// How long a device may take to let go of the port when it went with its namespace.
 const LEAVING: Duration = Duration::from_secs(3);
 
@@ -25,16 +23,17 @@ pub struct Underlay {
     pub address: IpAddr,
     /// The interface that has it.
     pub interface: String,
-    /// The longest IP packet that the interface takes, in bytes; at least [`LEAST_MTU`].
+    /// The longest IP packet that the interface takes, in bytes.
     pub mtu: u32,
 }
 
 impl Underlay {
-    /// Looks for the interface that has this address in the calling thread's network namespace.
+    /// Looks for the interface that has this address in the calling thread's network namespace. It is to take packets of
+    /// `least_mtu` bytes.
     ///
     /// # Errors
     /// [`Error::Underlay`] when no other host can reach this one there.
-    pub fn find(address: IpAddr) -> Result<Underlay> {
+    pub fn find(address: IpAddr, least_mtu: u32) -> Result<Underlay> {
         let wrong = |reason: String| Err(Error::Underlay { address, reason });
         const NAME_ONE: &str = "name one of this host's that the other hosts reach (`ip address` shows them)";
         if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
@@ -53,9 +52,9 @@ impl Underlay {
         let Some((interface, mtu)) = found else {
             return wrong(format!("is not this host's; {NAME_ONE}"));
         };
-        if mtu < LEAST_MTU {
+        if mtu < least_mtu {
             return wrong(format!(
-                "is {interface}'s, whose MTU is {mtu}: packets between hosts need {LEAST_MTU} at least"
+                "is {interface}'s, whose MTU is {mtu}: packets between hosts need {least_mtu} at least"
             ));
         }
         Ok(Underlay {

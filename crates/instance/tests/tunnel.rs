@@ -105,7 +105,7 @@ fn whoever_has_the_port_is_told_of() {
 fn an_underlay_is_an_address_that_other_hosts_can_reach() {
     as_root(|_: &mut Bed| {
         let _network = HostNetwork::enter();
-        let find = |address: &str| Underlay::find(address.parse().unwrap());
+        let find = |address: &str| Underlay::find(address.parse().unwrap(), 1350);
         for address in ["192.0.2.1", "2001:db8:eeee::1"] {
             let found = find(address).unwrap();
             assert_eq!((&*found.interface, found.mtu), ("under", 1600));

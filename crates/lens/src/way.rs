@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use atoll_fabric::{Hop, Place, Port};
+use atoll_model::Host;
 use atoll_region::Region;
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +24,15 @@ pub struct Station {
 }
 
 impl Station {
-    /// Another host.
-    pub fn host(address: IpAddr) -> Station {
+    /// Another host, which the rows may have a name for.
+    pub fn host(regions: &[Arc<Region>], address: IpAddr) -> Station {
+        let mut hosts = regions.iter().flat_map(|region| region.all::<Host>());
+        let found = hosts.find(|host| host.underlay == address);
+        let name = found.map_or_else(|| address.to_string(), |host| host.name.to_string());
         Station {
             kind: "host".into(),
             at: address.to_string(),
-            name: Some(format!("host {address}")),
+            name: Some(format!("host {name}")),
         }
     }
 

@@ -59,6 +59,16 @@ pub enum Request {
     Feed,
     /// To be one of a region's hosts. After [`Reply::Welcome`] the connection is as [`super::follow`] says.
     Follow(Box<Follow>),
+    /// A host is none of a region's any more.
+    ForgetHost {
+        /// The region; the first one if not said.
+        #[serde(default)]
+        region: Option<String>,
+        /// What the host is called.
+        name: String,
+        /// Also if there are instances on it: they are terminated.
+        force: bool,
+    },
     /// Ends the daemon; instances stay.
     Shutdown,
     /// Ends everything and removes what is kept.
@@ -162,8 +172,34 @@ pub struct RegionStatus {
     pub stacks: Vec<StackStatus>,
     /// Its VPCs' ids.
     pub vpcs: Vec<String>,
+    /// The hosts that have part in it, the one that serves it first; none where it has one host alone.
+    #[serde(default)]
+    pub hosts: Vec<HostStatus>,
     /// Its instances, those terminated left out.
     pub instances: Vec<InstanceStatus>,
+}
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// What it is called.
+    pub name: String,
+    /// Its address for the others.
+    pub underlay: IpAddr,
+    /// The longest IP packet that its underlay takes, in bytes.
+    pub mtu: u32,
+    /// The zones whose instances run on it.
+    pub zones: Vec<String>,
+    /// Whether it serves the region: state, API, gateways, and instances of the zones that are no other's.
+    pub serves_region: bool,
+    /// Instances on it, those terminated left out.
+    pub instances: usize,
+    /// Whether this is the host that was asked.
+    pub this: bool,
+    /// Whether it is connected with the host that was asked; absent of that one itself, and where it is not known.
+    pub connected: Option<bool>,
+    /// Since when it is, or is not; absent if it never was since the daemon started.
+    pub since: Option<String>,
 }
 
 /// A stack.
@@ -217,6 +253,9 @@ pub struct InstanceStatus {
     pub zone: String,
     /// Its subnet.
     pub subnet: String,
+    /// The host that it is on; absent where the region has one host alone.
+    #[serde(default)]
+    pub host: Option<String>,
     /// Private addresses of all its interfaces, both families.
     pub addresses: Vec<IpAddr>,
     /// Public IPv4 addresses of all its interfaces.

@@ -134,6 +134,12 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
         Request::ExecTarget { name } => exec_target(daemon, &name).await,
         // Those begin another kind of conversation.
         Request::Feed | Request::Follow(_) => refused("that is not asked here".into()),
+        Request::ForgetHost { region, name, force } => {
+            match daemon.forget_host(region.as_deref(), &name, force).await {
+                Ok(()) => Reply::Done,
+                Err(message) => refused(message),
+            }
+        }
         Request::Shutdown => {
             daemon.stop.notify_one();
             Reply::Done
@@ -158,6 +164,9 @@ async fn exec_target(daemon: &Daemon, name: &str) -> Reply {
         }),
         Err(error) => refused(error.to_string()),
     };
+    if let Some(elsewhere) = daemon.exec_elsewhere(name) {
+        return refused(elsewhere);
+    }
     if name == internet::ID {
         // It is always there, but for the first moment of a daemon's life.
         let there = |reports: &Reports| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atoll_instance::{Change, Error as HostError, Host, InstanceReport, InstanceState as Held};
-use atoll_model::{Instance, InstanceId};
+use atoll_model::{HostId, Instance, InstanceId};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::instance::{Action, Memory, Wanted, next, wanted};
@@ -49,9 +49,11 @@ enum Failed {
     Region(atoll_region::Error),
 }
 
-/// Reconciles the instances of all regions until the holder ends; gives the reason.
+/// Reconciles the instances of all regions that are on this host until the holder ends; gives the reason. With `this` as
+/// `None` it is the host that serves the regions, where the internet is too.
 pub(crate) async fn run(
     host: Host,
+    this: Option<HostId>,
     regions: Vec<RegionHandle>,
     reports: watch::Sender<Reports>,
     consoles: LastConsoles,
@@ -68,6 +70,7 @@ pub(crate) async fn run(
     }
     let mut reconciler = Reconciler {
         host,
+        this,
         regions,
         consoles,
         events,
@@ -124,6 +127,8 @@ fn listen(host: &Host, events: mpsc::UnboundedSender<Event>) -> Result<(), HostE
 
 struct Reconciler {
     host: Host,
+    /// Whose instances are looked after.
+    this: Option<HostId>,
     regions: Vec<RegionHandle>,
     /// What terminated instances wrote.
     consoles: LastConsoles,
@@ -190,7 +195,9 @@ impl Reconciler {
         if !self.known {
             return;
         }
-        self.look_at_the_internet();
+        if self.this.is_none() {
+            self.look_at_the_internet();
+        }
         let mut there = BTreeSet::new();
         for handle in self.regions.clone() {
             let region = handle.current();
@@ -200,6 +207,14 @@ impl Reconciler {
                     continue;
                 }
                 let report = self.reports.get(&row.id.to_string());
+                if row.host != self.this {
+                    // It was on this one while that was another host of the region's, which was forgotten.
+                    if report.is_some() {
+                        self.busy.insert(row.id);
+                        self.step(&handle, wanted(&region, row), Action::Terminate);
+                    }
+                    continue;
+                }
                 let memory = self.memories.entry(row.id).or_default();
                 if report.is_some_and(|report| report.state == Held::Running) {
                     memory.ran = true;
@@ -215,7 +230,7 @@ impl Reconciler {
         self.memories.retain(|id, _| there.contains(id));
     }
 
-    /// The outside is always there while there is a data plane.
+    /// The outside is always there while there is a data plane, beside the gateways.
     fn look_at_the_internet(&mut self) {
         let there = self
             .reports

@@ -15,13 +15,19 @@ use atoll_region::Region;
 use tokio::sync::watch;
 
 use super::hosted::Reports;
+use super::hosts::Elsewhere;
 use super::internet;
 use crate::handover::Handover;
 use crate::region_handle::{Followed, RegionHandle};
 use crate::writer::difference;
 
 /// Feeds a region's deltas; gives the reason why it ended.
-pub(crate) async fn run_rows(plane: Plane, handle: RegionHandle, handover: Handover) -> Option<String> {
+pub(crate) async fn run_rows(
+    plane: Plane,
+    elsewhere: Option<Elsewhere>,
+    handle: RegionHandle,
+    handover: Handover,
+) -> Option<String> {
     let mut follower = handle.follow();
     // What the plane has of this region.
     let mut at: Option<Arc<Region>> = None;
@@ -38,12 +44,17 @@ pub(crate) async fn run_rows(plane: Plane, handle: RegionHandle, handover: Hando
         };
         let revision = region.revision().0;
         let (plane, handover, first) = (plane.clone(), handover.clone(), at.is_none());
+        let (elsewhere, next) = (elsewhere.clone(), region.clone());
         let applied = tokio::task::spawn_blocking(move || {
             // What an earlier daemon left in the kernel does not know of changes.
             if !first {
                 handover.finish().map_err(|error| error.to_string())?;
             }
             let begun = Instant::now();
+            if let Some(elsewhere) = elsewhere {
+                let told = elsewhere.before(&plane, &next, &delta);
+                told.map_err(|error| error.to_string())?;
+            }
             plane.apply(&delta).map_err(|error| error.to_string())?;
             // What `bench/change` reads.
             let micros = begun.elapsed().as_micros() as u64;
@@ -68,10 +79,11 @@ struct Given {
 }
 
 /// Tells the plane of ports that come and go, and `adopted` once it has those that the holder's first report
-/// names; gives the reason why it ended. Ports come when the rows of all `regions` have: no packet of an established flow
-/// meets rules that are not there yet.
+/// names; gives the reason why it ended. Ports come when the rows of all `regions` have, and the way to other hosts: no
+/// packet of an established flow meets rules that are not there yet.
 pub(crate) async fn run_ports(
     plane: Plane,
+    elsewhere: Option<Elsewhere>,
     regions: Vec<RegionHandle>,
     handover: Handover,
     mut reports: watch::Receiver<Reports>,
@@ -80,8 +92,15 @@ pub(crate) async fn run_ports(
     for region in &regions {
         region.in_effect().await;
     }
-    let settling = plane.clone();
-    match tokio::task::spawn_blocking(move || settling.settle()).await {
+    let (settling, keeping) = (plane.clone(), handover.clone());
+    let settled = tokio::task::spawn_blocking(move || {
+        settling.settle()?;
+        match elsewhere {
+            Some(elsewhere) => elsewhere.begin(&settling, &keeping),
+            None => Ok(()),
+        }
+    });
+    match settled.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Some(error),
         Err(_) => return Some(PlaneError::Stopped),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::hosts::Elsewhere;
 use super::{hosted, nat_gateway, plane as data_plane, signal, stack, tick, unhosted};
 use crate::daemon::Daemon;
 use crate::handover::Handover;
@@ -19,10 +20,14 @@ pub(crate) fn start(
 ) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     let plane = daemon.plane.as_ref().zip(handover);
+    let elsewhere = daemon
+        .tunnel
+        .map(|tunnel| Elsewhere::new(daemon.this_host, tunnel));
     for region in daemon.handles() {
         if let Some((plane, handover)) = plane {
             region.expect_in_effect();
-            let rows = data_plane::run_rows(plane.clone(), region.clone(), handover.clone());
+            let rows =
+                data_plane::run_rows(plane.clone(), elsewhere.clone(), region.clone(), handover.clone());
             tasks.push(tokio::spawn(watched(
                 daemon.clone(),
                 "the data plane ended",
@@ -53,7 +58,14 @@ pub(crate) fn start(
     if let Some((plane, handover)) = plane {
         let (adopted, regions) = (daemon.adopted.clone(), daemon.regions.clone());
         let reports = daemon.reports.subscribe();
-        let ports = data_plane::run_ports(plane.clone(), regions, handover.clone(), reports, adopted);
+        let ports = data_plane::run_ports(
+            plane.clone(),
+            elsewhere,
+            regions,
+            handover.clone(),
+            reports,
+            adopted,
+        );
         tasks.push(tokio::spawn(watched(
             daemon.clone(),
             "the data plane ended",
@@ -65,7 +77,7 @@ pub(crate) fn start(
         let signals = signal::run(host.clone(), regions.clone(), reports.subscribe());
         tasks.push(tokio::spawn(signals));
         let consoles = daemon.last_consoles.clone();
-        let instances = hosted::run(host.clone(), regions, reports, consoles);
+        let instances = hosted::run(host.clone(), daemon.this_host, regions, reports, consoles);
         // The namespace that this process stands in is gone with the holder: only a new process helps.
         let ended = watched(daemon.clone(), "the holder of the instances ended", async {
             Some(instances.await)
