@@ -63,7 +63,17 @@ fn tags_are_set_listed_by_filter_in_pages_and_taken_off() {
 fn any_image_id_is_described_and_says_what_it_stands_for() {
     let memory = Memory::new();
     let built_in = run(&memory, "Action=DescribeImages&Owner.1=000000000000").unwrap();
-    assert_eq!(elements(&built_in, "architecture"), ["x86_64", "arm64"]);
+    assert_eq!(
+        elements(&built_in, "architecture"),
+        ["x86_64", "arm64", "x86_64", "arm64"]
+    );
+    // A machine of one's own is found by its name, and by nobody who looks for Amazon's.
+    let machine = "Action=DescribeImages&Filter.1.Name=name&Filter.1.Value.1=atoll-machine-x86*";
+    let found = run(&memory, machine).unwrap();
+    assert_eq!(elements(&found, "imageId"), ["ami-0a701100000000003"]);
+    assert!(elements(&found, "description")[0].starts_with("A machine of your own"));
+    let amazons = run(&memory, &format!("{machine}&Owner.1=amazon")).unwrap();
+    assert!(elements(&amazons, "imageId").is_empty());
     let other = run(&memory, "Action=DescribeImages&ImageId.1=ami-12345678").unwrap();
     assert_eq!(elements(&other, "imageId"), ["ami-12345678"]);
     let default = elements(&built_in, "imageId")[0];

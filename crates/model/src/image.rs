@@ -1,7 +1,8 @@
-//! Built-in images. There is one root file system here, the host's own programs; the images differ in name.
+//! Built-in images. There is one root file system here, the host's own programs; the images differ in name. Apart from
+//! them stands the one that is no root at all: a machine of one's own ([`is_machine`]).
 //!
 //! Beside Atoll's own there is one under each of the names by which configurations look for an image
-//! ([`IMAGES`], from the third on), so that a search by name finds something to start: the default image.
+//! ([`IMAGES`], from the fifth on), so that a search by name finds something to start: the default image.
 
 use crate::id::{Digits, ImageId, ResourceId};
 
@@ -46,7 +47,7 @@ impl Image {
 
     /// Whether it is what it says: not one that merely has a name that is looked for.
     pub fn is_own(self) -> bool {
-        self.publisher == ATOLL
+        self.publisher.account == ATOLL.account
     }
 }
 
@@ -55,11 +56,21 @@ pub fn own(id: ImageId) -> Option<Image> {
     find(id).filter(|image| image.is_own())
 }
 
+/// Whether an instance of this image is a machine of one's own: its interfaces are TAPs, and whoever runs a virtual machine
+/// opens them. Its two names differ for searches by architecture alone.
+pub fn is_machine(id: ImageId) -> bool {
+    own(id).is_some_and(|image| image.description == MACHINE)
+}
+
+const MACHINE: &str = "A machine of your own: what `atoll machine` runs has the interfaces";
+
 /// The image of this id.
 pub fn find(id: ImageId) -> Option<Image> {
     IMAGES.iter().find(|image| image.id() == id).copied()
 }
 
+/// Who takes any image of Amazon's shall not be given one that runs nothing.
+const MACHINES: Publisher = Publisher { alias: None, ..ATOLL };
 const AMAZON: Publisher = Publisher {
     account: "137112412989",
     ..ATOLL
@@ -121,6 +132,20 @@ pub const IMAGES: &[Image] = &[
         architecture: ARM,
         publisher: ATOLL,
     },
+    Image {
+        bits: 0xa701_1000_0000_0003,
+        name: "atoll-machine-x86_64",
+        description: MACHINE,
+        architecture: X86,
+        publisher: MACHINES,
+    },
+    Image {
+        bits: 0xa701_1000_0000_0004,
+        name: "atoll-machine-arm64",
+        description: MACHINE,
+        architecture: ARM,
+        publisher: MACHINES,
+    },
     named(1, AMAZON, X86, "al2023-ami-2023.6.20250101.0-kernel-6.1-x86_64"),
     named(2, AMAZON, ARM, "al2023-ami-2023.6.20250101.0-kernel-6.1-arm64"),
     named(3, AMAZON, X86, "al2023-ami-minimal-2023.6.20250101.0-kernel-6.1-x86_64"),
@@ -179,7 +204,8 @@ mod tests {
                 assert_ne!(image.name, other.name);
             }
             assert_eq!(find(image.id()), Some(*image));
-            assert_eq!(own(image.id()).is_some(), nth < 2);
+            assert_eq!(own(image.id()).is_some(), nth < 4);
+            assert_eq!(is_machine(image.id()), image.name.starts_with("atoll-machine-"));
         }
         assert_eq!(own(DEFAULT.id()), Some(DEFAULT));
     }
