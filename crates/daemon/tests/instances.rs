@@ -163,6 +163,7 @@ impl World {
             signals: Vec::new(),
             next_signal: 0,
             problem: None,
+            machine: None,
             version: 0,
         };
         self.reports.insert(id, report);

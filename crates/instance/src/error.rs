@@ -29,6 +29,44 @@ pub enum Error {
         /// What the person can do about it.
         remedy: String,
     },
+    /// TAPs cannot be made.
+    #[error("/dev/net/tun, by which machines get their interfaces, cannot be opened: {reason}; {remedy}")]
+    NoTaps {
+        /// What the kernel answered.
+        reason: String,
+        /// What the person can do about it.
+        remedy: String,
+    },
+    /// The instance is a sandbox.
+    #[error(
+        "instance {0} is not a machine of your own: it was not started from the image atoll-machine-x86_64 or -arm64; `atoll exec {0} -- COMMAND` runs a command in it"
+    )]
+    NotMachine(String),
+    /// The instance is a machine.
+    #[error(
+        "instance {0} is a machine of your own: there is nothing here to run a command in; `atoll machine {0} -- COMMAND` runs what has its interfaces"
+    )]
+    IsMachine(String),
+    /// Another command has the machine's TAPs.
+    #[error("instance {id} has its machine already: process {pid} ({command}); end that first")]
+    MachineTaken {
+        /// The instance.
+        id: String,
+        /// The process that has it.
+        pid: u32,
+        /// What it runs.
+        command: String,
+    },
+    /// A process that outlived the command which started it still has a machine's TAP.
+    #[error(
+        "the TAP of {port} of instance {id} is still open in a process that an earlier command left behind; end it, or reboot the instance"
+    )]
+    TapTaken {
+        /// The instance.
+        id: String,
+        /// The port.
+        port: String,
+    },
     /// A field of a specification is out of bounds.
     #[error("{what} {value:?} is not valid: {expected}")]
     Invalid {

@@ -33,17 +33,7 @@ pub struct Options {
 /// # Errors
 /// [`Error::NotRunning`] when nothing listens there; what the shim refused.
 pub fn run(socket: &Path, argv: &[String], options: &Options) -> Result<i32> {
-    let stream = run_dir::connect(socket).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => Error::NotRunning(
-            socket
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-        ),
-        _ => Error::io(format!("connect to {}", socket.display()), error),
-    })?;
-    let mut connection = Connection::new(stream)?;
+    let mut connection = Connection::new(run_dir::connect_shim(socket)?)?;
     let (input, output, errors) = (
         rustix::stdio::stdin(),
         rustix::stdio::stdout(),

@@ -20,7 +20,7 @@ const MAX_FRAME: usize = 1 << 20;
 /// The most that waits for a slow reader.
 const MAX_QUEUED: usize = 8 << 20;
 /// The most descriptors that are taken before a frame claims them.
-const MAX_DESCRIPTORS: usize = 8;
+const MAX_DESCRIPTORS: usize = crate::spec::MAX_PORTS;
 
 /// One end of a connection, never blocking unless asked to wait.
 pub(crate) struct Connection {

@@ -186,6 +186,7 @@ impl Holder {
                     let report = if holder.shims.contains_key(&id) {
                         holder.state.instance(&id).status(&stored.spec)
                     } else {
+                        holder.remove_taps(&id);
                         holder.settled(&id, &stored.spec)
                     };
                     holder.reports.insert(id, report);
@@ -473,6 +474,7 @@ impl Holder {
             };
             (report.shim_pid, report.init_pid) = (None, None);
             report.ports.clear();
+            report.machine = None;
             report.version += 1;
             if let Err(error) = directory.write_status(&report) {
                 eprintln!("holder: {error}");
@@ -485,6 +487,7 @@ impl Holder {
         self.shims.remove(id);
         let _ = std::fs::remove_file(self.run.shim_socket(id));
         self.cgroups.remove(id);
+        self.remove_taps(id);
         let last = match self.state.instance(id).spec() {
             Ok(stored) => self.settled(id, &stored.spec),
             // It removed its files: it was terminated.

@@ -1,9 +1,9 @@
-//! A port: a veth pair with one end in the fabric's namespace, found by its alias, and the other in the instance's.
+//! A port of a sandbox: a veth pair with one end in the fabric's namespace, found by its alias, and the other in the instance's.
 use crate::iproute::batch as ip_batch;
 use crate::namespace::NetNamespace;
 use crate::{Error, PortReport, PortSpec, Result, error::Trying, guest_network, offload, sys};
 
-fn failed(port: &PortSpec) -> impl Fn(Error) -> Error {
+pub(crate) fn failed(port: &PortSpec) -> impl Fn(Error) -> Error {
     let port = port.id.clone();
     move |error| Error::Port {
         port: port.clone(),
@@ -103,7 +103,7 @@ pub(crate) fn clear_rules(port: &PortSpec, guest: &NetNamespace, fabric: &NetNam
     })
 }
 
-/// Removes the pair, if it stands.
+/// Removes the pair, or the TAP, if it stands.
 pub(crate) fn delete(port: &PortSpec) -> Result<()> {
     if !stands(port) {
         return Ok(());

@@ -64,6 +64,11 @@ pub(crate) enum ShimOpening {
     Control,
     /// A command to run inside; its descriptors travel with this frame.
     Exec(ExecRequest),
+    /// A command is here that wants the machine's TAPs. [`MachineOutput`] comes back.
+    Machine {
+        /// Its first word, for people.
+        command: String,
+    },
 }
 
 /// What a shim is asked to do.
@@ -124,6 +129,47 @@ pub(crate) enum ExecOutput {
     Terminal,
     Exited(i32),
     Failed(Error),
+}
+
+/// To the client that runs a machine's command. When the connection closes without more, the shim has died.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MachineOutput {
+    /// The command is to begin, or after a reboot to begin again; its TAPs come with this frame, in the order of the ports.
+    Begin(MachineBegin),
+    /// The command is to be asked to end.
+    End(MachineEnd),
+    /// It took too long: it is to be killed.
+    Kill,
+    Failed(Error),
+}
+
+/// What a machine's command is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MachineBegin {
+    pub(crate) id: String,
+    pub(crate) hostname: String,
+    pub(crate) user_data: Option<Vec<u8>>,
+    /// By device index.
+    pub(crate) ports: Vec<PortSpec>,
+}
+
+/// Why a machine's command is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MachineEnd {
+    Stop,
+    Terminate,
+    /// It will begin again.
+    Reboot,
+}
+
+/// From that client.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MachineInput {
+    /// The command has ended because it was to, and all that it started; the client is there for the next beginning.
+    Ended,
 }
 
 /// From inside the sandbox: init on its own socket, `cfn-signal` on `/run/atoll/guest.sock`.

@@ -54,6 +54,15 @@ pub struct PortReport {
     pub generation: u64,
 }
 
+/// What is at a machine's TAPs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineReport {
+    /// The process of [`crate::machine::run`], the parent of the command.
+    pub pid: u32,
+    /// The command's first word, at most 100 characters.
+    pub command: String,
+}
+
 /// What `cfn-signal` said inside the instance; kept until acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestSignal {
@@ -120,6 +129,9 @@ pub struct InstanceReport {
     /// What last went wrong without ending the instance (a port that could not be made again).
     #[serde(default)]
     pub problem: Option<String>,
+    /// What is at a machine's TAPs now.
+    #[serde(default)]
+    pub machine: Option<MachineReport>,
     /// Counts this instance's reports: of two that came by different ways, the higher one is the later one.
     #[serde(default)]
     pub version: u64,

@@ -167,6 +167,23 @@ pub(crate) fn connect(path: &Path) -> std::io::Result<UnixStream> {
     UnixStream::connect(address)
 }
 
+/// Connects to the shim of an instance.
+///
+/// # Errors
+/// [`Error::NotRunning`] when nothing listens there.
+pub(crate) fn connect_shim(socket: &Path) -> Result<UnixStream> {
+    connect(socket).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => Error::NotRunning(
+            socket
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        ),
+        _ => Error::io(format!("connect to {}", socket.display()), error),
+    })
+}
+
 /// The peer's process id, if it is the same user; a socket of mode 0600 says so already, this says it again.
 pub(crate) fn same_user(stream: &UnixStream) -> Result<u32> {
     let peer = rustix::net::sockopt::socket_peercred(stream).trying("ask who connects")?;

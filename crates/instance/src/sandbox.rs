@@ -388,7 +388,7 @@ pub(crate) fn environment(stored: &Stored) -> Vec<(String, String)> {
     ];
     let own = match stored.spec.kind {
         InstanceKind::Instance => Some(("ATOLL_INSTANCE_ID".to_owned(), stored.spec.id.clone())),
-        InstanceKind::Internet => None,
+        InstanceKind::Internet | InstanceKind::Machine => None,
     };
     usual
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -1,24 +1,28 @@
 //! The shim: one small single-threaded process per running instance. It needs neither the daemon nor the holder to go on.
 //!
-//! If it is killed, bubblewrap and everything inside end with it, and the holder sees its socket close. Everything worth keeping is in the
+//! If it is killed, bubblewrap and everything inside end with it (or the command that runs as the machine), and the holder sees its socket close. Everything worth keeping is in the
 //! state directory before it is told to anybody.
 mod guests;
+mod machine;
 mod memory;
+mod openings;
 mod ports;
 
 use crate::cgroup::InstanceCgroup;
 use crate::console::Console;
 use crate::frame::{self, Connection};
 use crate::namespace::NetNamespace;
-use crate::protocol::{NumberedCall, ShimCall, ShimMessage, ShimOpening};
+use crate::protocol::{NumberedCall, ShimCall, ShimMessage};
 use crate::sandbox::Sandbox;
 use crate::stage;
 use crate::state_dir::{InstanceDir, StateDir, Stored};
 use crate::{
-    Error, InstanceReport, InstanceState, Result, UserDataStatus, error::Trying, exec_session, run_dir, sys,
+    Error, InstanceKind, InstanceReport, InstanceState, Result, UserDataStatus, error::Trying, run_dir, sys,
 };
+use machine::Machine;
+use openings::Opening;
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::Pid;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -106,13 +110,15 @@ struct Shim {
     listener: UnixListener,
     guest_listener: UnixListener,
     controls: Vec<Control>,
-    openings: Vec<Connection>,
+    openings: Vec<Opening>,
     guests: Vec<Connection>,
     commands: Vec<(Pid, OwnedFd)>,
     cgroup: Option<Rc<InstanceCgroup>>,
     /// Processes in it that the kernel had ended for want of memory when this boot began.
     memory_kills: u64,
     sandbox: Option<Sandbox>,
+    /// In its place, if it is a machine.
+    machine: Option<Machine>,
     console_open: bool,
     link: Option<Connection>,
     monitor: Option<OwnedFd>,
@@ -134,6 +140,7 @@ enum Token {
     Console,
     Monitor,
     Sandbox,
+    Machine,
     Command,
 }
 
@@ -151,6 +158,7 @@ impl Shim {
             console: Console::open(&state.join("console.log"))?,
             fabric: NetNamespace::current()?,
             guest_listener: run_dir::listen(&Path::new(stage::STAGED_GUEST).join("guest.sock"), 0o666)?,
+            machine: (stored.spec.kind == InstanceKind::Machine).then(Machine::default),
             stored,
             state,
             report,
@@ -207,6 +215,9 @@ impl Shim {
             self.report.user_data_status = UserDataStatus::Exited(128 + libc::SIGKILL);
         }
         self.publish()?;
+        if self.machine.is_some() {
+            return self.boot_machine();
+        }
         if self.report.boots == 1
             && self
                 .stored
@@ -282,7 +293,7 @@ impl Shim {
             ));
         }
         for (n, opening) in self.openings.iter().enumerate() {
-            watched.push((Token::Opening(n), opening.as_fd(), false));
+            watched.push((Token::Opening(n), opening.connection.as_fd(), false));
         }
         for (n, guest) in self.guests.iter().enumerate() {
             watched.push((Token::Guest(n), guest.as_fd(), guest.wants_write()));
@@ -295,6 +306,10 @@ impl Shim {
             if self.console_open {
                 watched.push((Token::Console, sandbox.console.as_fd(), false));
             }
+        }
+        if let Some(client) = self.machine.as_ref().and_then(|machine| machine.client.as_ref()) {
+            let connection = &client.connection;
+            watched.push((Token::Machine, connection.as_fd(), connection.wants_write()));
         }
         if let Some(link) = &self.link {
             watched.push((Token::Link, link.as_fd(), false));
@@ -349,8 +364,12 @@ impl Shim {
             Token::Listener => self.accept(),
             Token::GuestListener => self.accept_guest(),
             Token::Control(n) => serve(self.controls.get_mut(n).map(|control| &mut control.connection)),
-            Token::Opening(n) => serve(self.openings.get_mut(n)),
+            Token::Opening(n) => serve(self.openings.get_mut(n).map(|opening| &mut opening.connection)),
             Token::Guest(n) => serve(self.guests.get_mut(n)),
+            Token::Machine => {
+                let client = self.machine.as_mut().and_then(|machine| machine.client.as_mut());
+                serve(client.map(|client| &mut client.connection));
+            }
             Token::Link => serve(self.link.as_mut()),
             Token::Console => self.read_console(),
             Token::Monitor => self.read_monitor(),
@@ -364,6 +383,7 @@ impl Shim {
         self.openings();
         self.calls();
         self.guest_messages();
+        self.machine_messages();
         self.commands.retain(|(pid, _)| sys::reap(Some(*pid)).is_none());
         if self.repair_due && self.repaired.is_none_or(|last| last.elapsed() >= REPAIR_EVERY) {
             self.repair();
@@ -376,6 +396,14 @@ impl Shim {
             if let Some(sandbox) = &self.sandbox {
                 sandbox.kill();
             }
+            if self.kill_machine()
+                && let Some(ending) = &mut self.ending
+            {
+                ending.kill_at = Some(Instant::now() + machine::KILLED);
+            }
+        }
+        if self.machine_ended() {
+            return self.ended(0);
         }
         let ended = self
             .sandbox
@@ -396,6 +424,7 @@ impl Shim {
             self.report.user_data_status = UserDataStatus::Exited(128 + libc::SIGKILL);
         }
         self.delete_ports();
+        self.machine_down();
         match self.ending.take() {
             Some(ending) if ending.reboot && !ending.terminate => {
                 let done = self.boot();
@@ -425,6 +454,7 @@ impl Shim {
         self.report.shim_pid = None;
         self.report.init_pid = None;
         self.report.ports.clear();
+        self.report.machine = None;
         let terminated = state == InstanceState::Terminated;
         self.report.state = state;
         self.publish()?;
@@ -433,73 +463,6 @@ impl Shim {
         }
         let _ = std::fs::remove_file(Path::new(stage::STAGED_GUEST).join("guest.sock"));
         Ok(())
-    }
-
-    fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            match run_dir::same_user(&stream).and_then(|_| Connection::new(stream)) {
-                Ok(mut connection) => {
-                    connection.fill();
-                    self.openings.push(connection);
-                }
-                Err(error) => eprintln!("shim: {error}"),
-            }
-        }
-    }
-
-    fn accept_guest(&mut self) {
-        while let Ok((stream, _)) = self.guest_listener.accept() {
-            // Beyond the bound it is closed at once: one tenant's matter, its own.
-            if self.guests.len() < MAX_GUESTS
-                && let Ok(connection) = Connection::new(stream)
-            {
-                self.guests.push(connection);
-            }
-        }
-    }
-
-    /// Connections that have not yet said what they are for.
-    fn openings(&mut self) {
-        for mut connection in std::mem::take(&mut self.openings) {
-            match connection.next::<ShimOpening>() {
-                Ok(None) if connection.is_open() => self.openings.push(connection),
-                Ok(None) => {}
-                Ok(Some(ShimOpening::Control)) => {
-                    connection.queue(&ShimMessage::Hello {
-                        pid: std::process::id(),
-                    });
-                    connection.queue(&ShimMessage::Report(self.report.clone()));
-                    self.next_id += 1;
-                    self.controls.push(Control {
-                        id: self.next_id,
-                        connection,
-                    });
-                }
-                Ok(Some(ShimOpening::Exec(request))) => {
-                    let started = match &self.sandbox {
-                        None => Err(Error::NotRunning(self.report.id.clone())),
-                        Some(_) if self.commands.len() >= MAX_COMMANDS => Err(Error::TooMany {
-                            what: "commands in one instance".into(),
-                            have: self.commands.len(),
-                            most: MAX_COMMANDS,
-                        }),
-                        Some(sandbox) => exec_session::start(&mut connection, request, sandbox, &self.stored),
-                    };
-                    let watched = started.and_then(|pid| {
-                        Ok((
-                            pid,
-                            rustix::process::pidfd_open(pid, PidfdFlags::empty())
-                                .trying("watch a command")?,
-                        ))
-                    });
-                    match watched {
-                        Ok(watched) => self.commands.push(watched),
-                        Err(error) => connection.queue(&crate::protocol::ExecOutput::Failed(error)),
-                    }
-                }
-                Err(error) => eprintln!("shim: {error}"),
-            }
-        }
     }
 
     fn calls(&mut self) {
@@ -570,6 +533,9 @@ impl Shim {
             } else {
                 sandbox.terminate();
             }
+        }
+        if grace_ms > 0 {
+            self.end_machine();
         }
     }
 

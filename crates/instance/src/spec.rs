@@ -20,6 +20,9 @@ pub enum InstanceKind {
     Instance,
     /// The namespace outside the internet gateways.
     Internet,
+    /// A machine of the person's own: its ports are TAPs, which [`crate::machine::run`] hands to a command. There is no
+    /// sandbox, and nobody who runs user data.
+    Machine,
 }
 
 /// An instance to run.

@@ -4,8 +4,8 @@
 //! directories, writable from inside) and `etc/` (the few files of /etc that are writable from inside, one by one).
 //! Nothing of Atoll's ever follows a path through `fs/`, since the tenant may have put links there.
 use crate::{
-    Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, UserDataStatus, error::Trying,
-    run_dir,
+    Error, InstanceKind, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result, UserDataStatus,
+    error::Trying, run_dir,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -153,13 +153,16 @@ impl InstanceDir {
             boot_time: 0,
             boots: 0,
             user_data_status: match &spec.user_data {
-                Some(data) if data.starts_with(b"#!") => UserDataStatus::Pending,
+                Some(data) if data.starts_with(b"#!") && spec.kind != InstanceKind::Machine => {
+                    UserDataStatus::Pending
+                }
                 _ => UserDataStatus::None,
             },
             ports: Vec::new(),
             signals: Vec::new(),
             next_signal: 0,
             problem: None,
+            machine: None,
             version: 0,
         })
     }

@@ -157,12 +157,24 @@ pub(crate) fn signal_descriptor(signals: &[i32]) -> Result<OwnedFd> {
 
 /// The next signal of a signal descriptor.
 pub(crate) fn next_signal(descriptor: impl AsFd) -> Option<i32> {
+    next_signal_and_origin(descriptor).map(|(signal, _)| signal)
+}
+
+/// The next signal of a signal descriptor, and whether the kernel sent it: as it does for a terminal's keys.
+pub(crate) fn next_signal_and_origin(descriptor: impl AsFd) -> Option<(i32, bool)> {
+    /// `SI_KERNEL`.
+    const BY_KERNEL: i32 = 0x80;
     let mut bytes = [0_u8; size_of::<libc::signalfd_siginfo>()];
     match rustix::io::read(descriptor, &mut bytes) {
-        // `ssi_signo` is the first member, a u32.
-        Ok(length) if length == bytes.len() => bytes
-            .first_chunk::<4>()
-            .map(|signal| u32::from_ne_bytes(*signal) as i32),
+        // `ssi_signo`, `ssi_errno` and `ssi_code` are the first members, of 32 bits each.
+        Ok(length) if length == bytes.len() => {
+            let (signal, rest) = bytes.split_first_chunk::<4>()?;
+            let code = rest.get(4..)?.first_chunk::<4>()?;
+            Some((
+                i32::from_ne_bytes(*signal),
+                i32::from_ne_bytes(*code) == BY_KERNEL,
+            ))
+        }
         _ => None,
     }
 }

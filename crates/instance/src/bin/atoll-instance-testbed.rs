@@ -1,4 +1,4 @@
-//! The crate's internal subcommands alone, for its tests: holder, shim, init, cfn-signal, `exec`, `enter` and `open`.
+//! The crate's internal subcommands alone, for its tests: holder, shim, init, cfn-signal, `exec`, `machine`, `enter` and `open`.
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
@@ -19,6 +19,16 @@ fn main() {
                 &words[3..],
                 &atoll_instance::exec::Options::default(),
             ) {
+                Ok(code) => std::process::exit(code),
+                Err(error) => {
+                    eprintln!("{error}");
+                    std::process::exit(255);
+                }
+            }
+        }
+        Some("machine") if words.len() > 3 => {
+            let mut tell = |sentence: &str| eprintln!("{sentence}");
+            match atoll_instance::machine::run(Path::new(&words[1]), &words[3..], &mut tell) {
                 Ok(code) => std::process::exit(code),
                 Err(error) => {
                     eprintln!("{error}");
@@ -53,7 +63,7 @@ fn main() {
         }
         _ => {
             eprintln!(
-                "usage: atoll-instance-testbed exec SOCKET -- CMD… | enter RUN_DIR STATE_DIR CMD… | open RUN_DIR STATE_DIR"
+                "usage: atoll-instance-testbed exec SOCKET -- CMD… | machine SOCKET -- CMD… | enter RUN_DIR STATE_DIR CMD… | open RUN_DIR STATE_DIR"
             );
             std::process::exit(2);
         }

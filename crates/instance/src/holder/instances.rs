@@ -5,8 +5,8 @@ use crate::protocol::{HolderReply, NumberedCall, ShimCall, ShimOpening};
 use crate::spec::{MAX_INSTANCES, check_id, check_ports};
 use crate::state_dir::Stored;
 use crate::{
-    Change, Error, InstanceReport, InstanceSpec, InstanceState, PortSpec, Resources, Result, error::Trying,
-    run_dir, sys,
+    Change, Error, InstanceKind, InstanceReport, InstanceSpec, InstanceState, PortSpec, Result,
+    error::Trying, port, run_dir, sys,
 };
 use rustix::process::{Pid, PidfdFlags};
 use std::os::fd::AsRawFd;
@@ -66,7 +66,7 @@ impl Holder {
         report.version += 1;
         directory.write_status(&report)?;
         self.reports.insert(id.clone(), report);
-        let started = self.start_shim(&id, &stored.spec.resources);
+        let started = self.start_shim(&id, &stored.spec);
         if started.is_err() {
             self.cgroups.remove(&id);
             let report = self.settled(&id, &stored.spec);
@@ -88,8 +88,12 @@ impl Holder {
     }
 
     /// Listens, connects, and only then starts the shim: nothing that it says is missed, and its socket works at once.
-    pub(super) fn start_shim(&mut self, id: &str, resources: &Resources) -> Result<()> {
-        let cgroup = self.cgroups.make(id, resources)?;
+    pub(super) fn start_shim(&mut self, id: &str, spec: &InstanceSpec) -> Result<()> {
+        let cgroup = match spec.kind {
+            // What runs as the machine is where it was started, and has what that has.
+            InstanceKind::Machine => None,
+            InstanceKind::Instance | InstanceKind::Internet => self.cgroups.make(id, &spec.resources)?,
+        };
         let socket = self.run.shim_socket(id);
         let listener = run_dir::listen(&socket, 0o600)?;
         let mut connection = Connection::new(run_dir::connect(&socket).trying("connect to a new shim")?)?;
@@ -154,6 +158,21 @@ impl Holder {
         self.drop_links_of_gone_ports();
         self.broadcast(&Change::Gone(id.into()));
         Ok(())
+    }
+
+    /// Removes the TAPs that a machine's shim left when it was killed; veths go with their sandbox.
+    pub(super) fn remove_taps(&self, id: &str) {
+        let Ok(stored) = self.state.instance(id).spec() else {
+            return;
+        };
+        if stored.spec.kind != InstanceKind::Machine {
+            return;
+        }
+        for spec in &stored.ports {
+            if let Err(error) = port::delete(spec) {
+                eprintln!("holder: {error}");
+            }
+        }
     }
 
     pub(super) fn acknowledge(&mut self, id: &str, sequence: u64) -> Result<HolderReply> {

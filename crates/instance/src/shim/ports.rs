@@ -2,7 +2,7 @@
 use super::Shim;
 use crate::sandbox::{self, Sandbox};
 use crate::state_dir::Stored;
-use crate::{Error, PortSpec, Result, port};
+use crate::{Error, PortSpec, Result, port, tap};
 use std::time::Instant;
 
 impl Shim {
@@ -53,25 +53,21 @@ impl Shim {
                 device_index: spec.device_index,
             });
         }
-        let sandbox = self
-            .sandbox
-            .as_ref()
-            .ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
         let mut stored = self.stored.clone();
         stored.ports.push(spec.clone());
         crate::spec::check_ports(&stored.ports)?;
         self.generation += 1;
-        let made = port::create(&spec, &sandbox.net, &self.fabric, self.generation)?;
+        let made = match (&self.sandbox, &self.machine) {
+            (Some(sandbox), _) => port::create(&spec, &sandbox.net, &self.fabric, self.generation)?,
+            (None, Some(machine)) if machine.is_up() => tap::create(&spec, self.generation)?,
+            _ => return Err(Error::NotRunning(self.report.id.clone())),
+        };
         self.report.ports.push(made);
         self.keep(stored)
     }
 
     pub(super) fn update_port(&mut self, spec: PortSpec) -> Result<()> {
         let at = self.port_at(&spec.id)?;
-        let sandbox = self
-            .sandbox
-            .as_ref()
-            .ok_or_else(|| Error::NotRunning(self.report.id.clone()))?;
         let mut stored = self.stored.clone();
         let Some(before) = stored.ports.get_mut(at) else {
             return Ok(());
@@ -88,10 +84,12 @@ impl Shim {
                 expected,
             });
         }
-        port::configure(&spec, Some(&before), &sandbox.net, &self.fabric).map_err(|error| Error::Port {
-            port: spec.id.clone(),
-            reason: error.to_string(),
-        })?;
+        let done = match (&self.sandbox, &self.machine) {
+            (Some(sandbox), _) => port::configure(&spec, Some(&before), &sandbox.net, &self.fabric),
+            (None, Some(machine)) if machine.is_up() => tap::configure(&spec),
+            _ => return Err(Error::NotRunning(self.report.id.clone())),
+        };
+        done.map_err(port::failed(&spec))?;
         self.keep(stored)
     }
 

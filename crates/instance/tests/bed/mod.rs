@@ -12,7 +12,12 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Runs the test's body as this user and, when that is root, once more as an ordinary user in a process of its own.
 pub fn as_root_and_as_ordinary_user(name: &str, body: fn(&mut Bed)) {
-    as_both(name, body, None);
+    as_both(name, body, None, false);
+}
+
+/// The same; the ordinary user may open /dev/net/tun, if root may, whatever mode this machine gives it.
+pub fn as_root_and_as_user_with_taps(name: &str, body: fn(&mut Bed)) {
+    as_both(name, body, None, true);
 }
 
 /// Runs the test's body where this is root.
@@ -35,6 +40,7 @@ pub fn as_root_and_as_delegated_user(name: &str, body: fn(&mut Bed)) {
         name,
         body,
         delegated.as_ref().map(|delegated| delegated.0.as_path()),
+        false,
     );
 }
 
@@ -85,7 +91,7 @@ impl Drop for Delegated {
     }
 }
 
-fn as_both(name: &str, body: fn(&mut Bed), cgroup: Option<&Path>) {
+fn as_both(name: &str, body: fn(&mut Bed), cgroup: Option<&Path>, taps: bool) {
     let mut bed = Bed::new();
     body(&mut bed);
     bed.finish();
@@ -108,9 +114,19 @@ fn as_both(name: &str, body: fn(&mut Bed), cgroup: Option<&Path>) {
     let testbed = copy(Path::new(env!("CARGO_BIN_EXE_atoll-instance-testbed")), "testbed");
     let ids = [format!("--reuid={ORDINARY}"), format!("--regid={ORDINARY}")];
     // Moves itself first where there is a cgroup to begin in.
-    let begin = "[ -z \"$0\" ] || echo $$ > \"$0/start/cgroup.procs\"; exec \"$@\"";
-    let output = Command::new("sh")
-        .args(["-c", begin])
+    let mut begin = "[ -z \"$0\" ] || echo $$ > \"$0/start/cgroup.procs\"; exec \"$@\"".to_owned();
+    let mut command = Command::new("sh");
+    if taps && Path::new("/dev/net/tun").exists() {
+        // A node of its own in the place of this machine's, in a mount namespace of its own.
+        let node = place.path().join("tun");
+        let node = node.to_str().unwrap();
+        begin =
+            format!("mknod {node} c 10 200 && chmod 666 {node} && mount --bind {node} /dev/net/tun; {begin}");
+        command = Command::new("unshare");
+        command.args(["--mount", "sh"]);
+    }
+    let output = command
+        .args(["-c", &begin])
         .arg(cgroup.unwrap_or(Path::new("")))
         .arg("setpriv")
         .args(ids)
