@@ -35,6 +35,8 @@ pub enum Command {
     Status(Status),
     /// Run a command inside an instance, or on the internet side.
     Exec(Exec),
+    /// Run a virtual machine, or any program that takes a TAP, as an instance of the image atoll-machine-x86_64.
+    Machine(Machine),
     /// Show hop by hop what would become of a packet, and of its answer, and by which rules.
     Trace(Trace),
     /// Show what was dropped lately, where and by which rule.
@@ -167,6 +169,29 @@ pub struct Exec {
     pub instance: String,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+/// The command runs here, as whoever calls, with the instance's interfaces as open TAPs (frames behind a virtio-net header of
+/// 10 bytes until it says another length) at descriptors 3, 4, …; it ends when the instance stops. Its environment says:
+///
+/// ATOLL_TAP_FD, ATOLL_TAP_MAC, ATOLL_TAP_MTU: of the primary interface the descriptor, what MAC address and MTU to have.
+///
+/// ATOLL_TAP_ADDRESS, ATOLL_TAP_ROUTER: IPv4, the address with its prefix length; also _IP and _NETMASK, _ADDRESSES (all).
+///
+/// ATOLL_TAP_ADDRESS6, ATOLL_TAP_SUBNET6, ATOLL_TAP_ROUTER6: IPv6, if it has it; _ADDRESSES6.
+///
+/// ATOLL_TAP0_FD, ATOLL_TAP1_FD, …: the same of each interface by its device index; ATOLL_TAPS has the indexes.
+///
+/// ATOLL_INSTANCE_ID, ATOLL_HOSTNAME, ATOLL_USER_DATA (base64, if there is any).
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Machine {
+    /// The instance, by id, Name tag or logical id.
+    #[arg(value_name = "INSTANCE")]
+    pub instance: String,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ use crate::connection::{Connection, ConnectionError};
 use crate::{Outcome, arguments, output};
 
 /// The status when the command was not run, as with `env` and `docker`.
-const NOT_RUN: u8 = 125;
+pub(crate) const NOT_RUN: u8 = 125;
 
 pub fn run(endpoint: Option<String>, arguments: arguments::Exec) -> Outcome {
     match inside(endpoint, arguments) {

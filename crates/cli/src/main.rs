@@ -19,6 +19,7 @@ mod feed;
 mod flows;
 mod forget_host;
 mod join;
+mod machine;
 mod output;
 mod serve;
 mod stack;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Down(arguments) => down::run(endpoint, arguments),
         Command::Status(arguments) => status::run(endpoint, arguments),
         Command::Exec(arguments) => exec::run(endpoint, arguments),
+        Command::Machine(arguments) => machine::run(endpoint, arguments),
         Command::Trace(arguments) => trace::run(endpoint, arguments),
         Command::Drops(arguments) => drops::run(endpoint, arguments),
         Command::Flows(arguments) => flows::run(endpoint, arguments),

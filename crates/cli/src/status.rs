@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use atoll_daemon::control::protocol::{FlowNumbers, HostStatus, Reply, Request, Status};
+use atoll_daemon::control::protocol::{
+    FlowNumbers, HostStatus, InstanceStatus, MachineStatus, Reply, Request, Status,
+};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::output::Visible;
@@ -64,6 +66,25 @@ fn of_flows(flows: &FlowNumbers) -> String {
         );
     }
     text
+}
+
+/// The state; of a machine also whether one is there.
+fn state(instance: &InstanceStatus) -> String {
+    let state = &instance.state;
+    match &instance.machine {
+        None => state.clone(),
+        Some(MachineStatus {
+            pid: Some(pid),
+            command,
+        }) => {
+            let command = Visible(command.as_deref().unwrap_or_default());
+            format!("{state}, its machine is process {pid} ({command})")
+        }
+        Some(MachineStatus { pid: None, .. }) if state == "running" => {
+            format!("{state}, no machine is at it")
+        }
+        Some(MachineStatus { pid: None, .. }) => state.clone(),
+    }
 }
 
 /// Most lanes whose losses are told.
@@ -140,7 +161,7 @@ fn print(status: &Status) -> std::io::Result<()> {
             let mut cells = vec![
                 instance.id.clone(),
                 instance.name.clone().unwrap_or_default(),
-                instance.state.clone(),
+                state(instance),
                 instance.zone.clone(),
                 list(&instance.addresses),
                 list(&instance.public_addresses),

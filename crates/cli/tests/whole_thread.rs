@@ -7,7 +7,7 @@ mod house;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use house::{House, Serving, until};
+use house::{House, Serving, nothing_is_left, until};
 use serde_json::Value;
 
 const TEMPLATE: &str = r#"
@@ -129,53 +129,6 @@ fn live_drop_is_the_traced_one(house: &House, serving: &Serving, address: &str) 
     assert_eq!(traced["verdict"], "dropped");
     assert_eq!(traced["stage"], "security-group-ingress");
     assert_eq!((&live["stage"], &live["at"]), (&traced["stage"], &traced["at"]));
-}
-
-/// Waits until nothing is left: what ended may take the kernel a moment to clear away.
-fn nothing_is_left(house: &House, namespaces: &BTreeSet<String>, cgroup: &Value) {
-    until("it is left", || {
-        let mut left = left(house, namespaces);
-        left.extend(
-            cgroup
-                .as_str()
-                .filter(|path| Path::new(path).exists())
-                .map(str::to_owned),
-        );
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
-    });
-}
-
-/// Processes that name the house on their command line, and those in its network namespaces; mounts and files.
-fn left(house: &House, namespaces: &BTreeSet<String>) -> Vec<String> {
-    let top = house.path().to_str().unwrap();
-    let mut left = Vec::new();
-    for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        let path = process.path();
-        let Ok(command) = std::fs::read(path.join("cmdline")) else {
-            continue;
-        };
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        let namespace = std::fs::read_link(path.join("ns/net")).unwrap_or_default();
-        if command.contains(top) || namespaces.contains(&namespace.display().to_string()) {
-            left.push(command);
-        }
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    left.extend(
-        mounts
-            .lines()
-            .filter(|line| line.contains(top))
-            .map(str::to_owned),
-    );
-    for directory in ["home", "run"] {
-        let entries = std::fs::read_dir(house.path().join(directory)).unwrap();
-        left.extend(entries.flatten().map(|entry| entry.path().display().to_string()));
-    }
-    left
 }
 
 /// The network namespaces of the instances, the internet and the fabric.

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use atoll_access::{AccessKey, Credential};
 use atoll_api::backend::BoxFuture;
 use atoll_api::{ApiError, Backend, Submission};
-use atoll_instance::{Host, Limits};
+use atoll_instance::{Host, InstanceKind, Limits};
 use atoll_model::stack::Stack;
 use atoll_model::{
     HostId, Instance, InstanceId, InstanceState, NetworkInterface, RegionName, Row, Timestamp,
@@ -17,7 +17,7 @@ use atoll_plane::{Plane, Tunnel};
 use atoll_region::Region;
 use tokio::sync::{Notify, watch};
 
-use crate::control::protocol::{Env, InstanceStatus, RegionStatus, StackStatus, Status};
+use crate::control::protocol::{Env, InstanceStatus, MachineStatus, RegionStatus, StackStatus, Status};
 use crate::entropy;
 use crate::feeds::Feeds;
 use crate::flows;
@@ -130,6 +130,7 @@ impl Daemon {
 
     /// Asks the data plane for its numbers, which may wait for it: not to be called on a thread that serves others.
     pub(crate) fn status(&self) -> Status {
+        let reports = self.reports.borrow().clone();
         Status {
             endpoint: self.endpoint_url(),
             joined: self
@@ -152,12 +153,12 @@ impl Daemon {
             regions: self
                 .regions
                 .iter()
-                .map(|handle| self.region_status(&handle.current()))
+                .map(|handle| self.region_status(&handle.current(), &reports))
                 .collect(),
         }
     }
 
-    fn region_status(&self, region: &Region) -> RegionStatus {
+    fn region_status(&self, region: &Region, reports: &Reports) -> RegionStatus {
         let vpcs = region.rows().filter_map(|row| match row {
             Row::Vpc(vpc) => Some(vpc.id.to_string()),
             _ => None,
@@ -172,7 +173,7 @@ impl Daemon {
             vpcs: vpcs.collect(),
             hosts: self.hosts(region),
             instances: instances(region)
-                .map(|instance| instance_status(region, &instance))
+                .map(|instance| instance_status(region, &instance, reports))
                 .collect(),
         }
     }
@@ -230,7 +231,17 @@ fn stack_status(stack: &Stack) -> StackStatus {
     }
 }
 
-fn instance_status(region: &Region, instance: &Instance) -> InstanceStatus {
+/// What is at an instance's TAPs, if it is a machine and on this host.
+fn machine_status(instance: &Instance, reports: &Reports) -> Option<MachineStatus> {
+    let report = reports.get(&instance.id.to_string())?;
+    let machine = report.machine.as_ref();
+    (report.kind == InstanceKind::Machine).then(|| MachineStatus {
+        pid: machine.map(|machine| machine.pid),
+        command: machine.map(|machine| machine.command.clone()),
+    })
+}
+
+fn instance_status(region: &Region, instance: &Instance, reports: &Reports) -> InstanceStatus {
     let enis: Vec<&Arc<NetworkInterface>> = region.enis_of(instance.id);
     let public = enis
         .iter()
@@ -245,6 +256,7 @@ fn instance_status(region: &Region, instance: &Instance) -> InstanceStatus {
         host: hosts::name_of(region, instance.host),
         addresses: enis.iter().flat_map(|eni| eni.addresses()).collect(),
         public_addresses: public.map(|public| public.ip.into()).collect(),
+        machine: machine_status(instance, reports),
     }
 }
 

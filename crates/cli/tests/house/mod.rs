@@ -1,6 +1,7 @@
 //! A place of its own for a test of the `atoll` program: nothing of the person's who runs it is touched.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct House {
     program: PathBuf,
     /// Everything is done as `nobody`.
     rootless: bool,
+    /// What stands at /dev/net/tun for it, in the place of this machine's, which it may not open.
+    taps: Option<PathBuf>,
     endpoint: Mutex<Option<String>>,
 }
 
@@ -72,8 +75,21 @@ impl House {
             top,
             program,
             rootless: true,
+            taps: None,
             endpoint: Mutex::new(None),
         }
+    }
+
+    /// The same, and it may open /dev/net/tun if whoever runs the tests may make such a node.
+    pub fn rootless_with_taps() -> Self {
+        let mut house = Self::rootless();
+        let node = house.path().join("tun");
+        let made = Command::new("mknod").arg(&node).args(["c", "10", "200"]).output();
+        if house.rootless && made.is_ok_and(|output| output.status.success()) {
+            std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o666)).unwrap();
+            house.taps = Some(node);
+        }
+        house
     }
 
     fn of(program: PathBuf, rootless: bool) -> Self {
@@ -81,6 +97,7 @@ impl House {
             top: tempfile::tempdir().unwrap(),
             program,
             rootless,
+            taps: None,
             endpoint: Mutex::new(None),
         }
     }
@@ -106,7 +123,15 @@ impl House {
                 Command::new(&self.program)
             }
             true => {
-                let mut command = Command::new("setpriv");
+                let mut command = match &self.taps {
+                    None => Command::new("setpriv"),
+                    Some(node) => {
+                        let mut command = Command::new("unshare");
+                        let line = "mount --bind \"$0\" /dev/net/tun && exec setpriv \"$@\"";
+                        command.args(["--mount", "sh", "-c", line]).arg(node);
+                        command
+                    }
+                };
                 let user = NOBODY.to_string();
                 command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]);
                 command.arg(&self.program);
@@ -232,4 +257,51 @@ pub fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     said
+}
+
+/// Waits until nothing is left: what ended may take the kernel a moment to clear away.
+pub fn nothing_is_left(house: &House, namespaces: &BTreeSet<String>, cgroup: &Value) {
+    until("it is left", || {
+        let mut left = left(house, namespaces);
+        left.extend(
+            cgroup
+                .as_str()
+                .filter(|path| Path::new(path).exists())
+                .map(str::to_owned),
+        );
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    });
+}
+
+/// Processes that name the house on their command line, and those in its network namespaces; mounts and files.
+fn left(house: &House, namespaces: &BTreeSet<String>) -> Vec<String> {
+    let top = house.path().to_str().unwrap();
+    let mut left = Vec::new();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let path = process.path();
+        let Ok(command) = std::fs::read(path.join("cmdline")) else {
+            continue;
+        };
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let namespace = std::fs::read_link(path.join("ns/net")).unwrap_or_default();
+        if command.contains(top) || namespaces.contains(&namespace.display().to_string()) {
+            left.push(command);
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    left.extend(
+        mounts
+            .lines()
+            .filter(|line| line.contains(top))
+            .map(str::to_owned),
+    );
+    for directory in ["home", "run"] {
+        let entries = std::fs::read_dir(house.path().join(directory)).unwrap();
+        left.extend(entries.flatten().map(|entry| entry.path().display().to_string()));
+    }
+    left
 }

@@ -260,6 +260,18 @@ pub struct InstanceStatus {
     pub addresses: Vec<IpAddr>,
     /// Public IPv4 addresses of all its interfaces.
     pub public_addresses: Vec<IpAddr>,
+    /// What is at its TAPs; absent unless it is a machine of the person's own, on this host.
+    #[serde(default)]
+    pub machine: Option<MachineStatus>,
+}
+
+/// What is at a machine's TAPs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// The process id of the `atoll machine` that is there, if one is.
+    pub pid: Option<u32>,
+    /// The first word of what it runs.
+    pub command: Option<String>,
 }
 
 /// What a shell needs.

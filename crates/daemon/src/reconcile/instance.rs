@@ -79,7 +79,10 @@ pub fn wanted(region: &Region, instance: &Instance) -> Wanted {
     let spec = InstanceSpec {
         id: instance.id.to_string(),
         hostname,
-        kind: InstanceKind::Instance,
+        kind: match atoll_model::image::is_machine(instance.image) {
+            true => InstanceKind::Machine,
+            false => InstanceKind::Instance,
+        },
         user_data: instance.user_data.clone(),
         search_domain: Some(search_domain),
         env: Vec::new(),
