@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use atoll_daemon::control::follow::JoinedStatus;
 use atoll_daemon::control::protocol::{
     FlowNumbers, HostStatus, InstanceStatus, MachineStatus, Reply, Request, Status,
 };
@@ -87,14 +88,34 @@ fn state(instance: &InstanceStatus) -> String {
     }
 }
 
+fn of_joined(joined: &JoinedStatus) -> String {
+    let there = joined.region_host.as_deref().unwrap_or("the region's host");
+    let contact = match (joined.connected, &joined.why) {
+        (true, _) => format!("connected since {}", joined.since),
+        (false, None) => format!("away since {}", joined.since),
+        (false, Some(why)) => format!("away since {}: {why}", joined.since),
+    };
+    format!(
+        "host        {} of {}, which {there} serves, {contact}",
+        joined.name, joined.region
+    )
+}
+
 /// Most lanes whose losses are told.
 const LOST: usize = 4;
 
 fn print(status: &Status) -> std::io::Result<()> {
-    output::line(format!(
-        "endpoint    {}  (auth {}, data plane {})",
-        status.endpoint, status.auth, status.data_plane
-    ))?;
+    match &status.joined {
+        None => output::line(format!(
+            "endpoint    {}  (auth {}, data plane {})",
+            status.endpoint, status.auth, status.data_plane
+        ))?,
+        Some(joined) => output::line(format!(
+            "{}  (data plane {})",
+            of_joined(joined),
+            status.data_plane
+        ))?,
+    }
     if let Some(reason) = &status.data_plane_reason {
         output::line(format!("            not a faster data plane, because {reason}"))?;
     }

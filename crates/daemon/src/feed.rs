@@ -53,18 +53,34 @@ where
         ipv6_pool: config.ipv6_pool,
     });
     lines::write(to, &encode(&welcome)?).await?;
-    let (answers, answered) = mpsc::unbounded_channel();
-    let hear = hear(&handle, seat.host(), from, answers);
-    let tell = tell(&handle, seat.host(), ended, to, answered);
-    let ended = tokio::select! {
-        ended = hear => ended,
-        ended = tell => ended,
-    };
+    let ended = speak(&handle, seat.host(), ended, from, to).await;
     match &ended {
         Ok(why) => tracing::info!(host = %name, "{why}"),
         Err(error) => tracing::warn!(host = %name, "away: {error}"),
     }
     ended.map(drop)
+}
+
+/// Speaks with a host that was let in, until it goes; says how it went.
+///
+/// # Errors
+/// The connection's, and a line of the host's that means nothing.
+pub(crate) async fn speak<R, W>(
+    handle: &RegionHandle,
+    host: HostId,
+    ended: oneshot::Receiver<End>,
+    from: &mut R,
+    to: &mut W,
+) -> io::Result<String>
+where
+    R: AsyncBufRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (answers, answered) = mpsc::unbounded_channel();
+    tokio::select! {
+        ended = hear(handle, host, from, answers) => ended,
+        ended = tell(handle, host, ended, to, answered) => ended,
+    }
 }
 
 /// What was said to be a name, for the log.

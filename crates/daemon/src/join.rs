@@ -60,6 +60,16 @@ impl Contact {
     pub(crate) fn none() -> Contact {
         Contact::now(Some("it has not been reached yet".into()))
     }
+
+    /// It stands so now, and since when depends on how it stood before.
+    fn becomes(&mut self, why: Option<String>) {
+        let next = Contact::now(why);
+        let since = match self.connected == next.connected {
+            true => self.since,
+            false => next.since,
+        };
+        *self = Contact { since, ..next };
+    }
 }
 
 /// How to reach the region's host, and what to say there.
@@ -158,7 +168,7 @@ impl Join {
                 },
                 Ok(connected) if connected.welcome.host != this => return connected.welcome,
                 Ok(connected) => {
-                    contact.send_replace(Contact::now(None));
+                    contact.send_modify(|contact| contact.becomes(None));
                     converse(&handle, &upstream, connected).await
                 }
                 Err(why) => Ended {
@@ -167,7 +177,7 @@ impl Join {
                     whole: false,
                 },
             };
-            contact.send_replace(Contact::now(Some(ended.why.clone())));
+            contact.send_modify(|contact| contact.becomes(Some(ended.why.clone())));
             if !ended.again {
                 tracing::error!(
                     "the region's host sent this host away: {}; what is here goes on as it is until this daemon is started again",
@@ -206,6 +216,31 @@ struct Conversation<'a> {
 /// Until it ends.
 async fn converse(handle: &RegionHandle, upstream: &Upstream, connected: Connected) -> Ended {
     let mut running = connected.running;
+    let (last, whole) = speak(handle, upstream, &mut running.output, &mut running.input).await;
+    let (why, again) = match last {
+        Ok(Some(end)) => end,
+        // The command has closed one of them: it says why.
+        Ok(None) => (running.end().await, true),
+        Err(error) => (error.to_string(), true),
+    };
+    Ended { why, again, whole }
+}
+
+/// What the region's host said last: why it ends, and whether to come again.
+type LastWord = (String, bool);
+
+/// Speaks with the region's host over a connection until that ends: with its last word, or without one. Says whether all rows
+/// had come, too.
+async fn speak<R, W>(
+    handle: &RegionHandle,
+    upstream: &Upstream,
+    from: &mut R,
+    to: &mut W,
+) -> (io::Result<Option<LastWord>>, bool)
+where
+    R: AsyncBufRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     let conversation = Conversation {
         handle,
         stands: watch::Sender::default(),
@@ -214,28 +249,17 @@ async fn converse(handle: &RegionHandle, upstream: &Upstream, connected: Connect
         whole: watch::Sender::new(false),
     };
     let news = upstream.connect();
-    let (why, again) = tokio::select! {
-        ended = conversation.hear(&mut running.output) => match ended {
-            Ok(Some(end)) => end,
-            Ok(None) => (running.end().await, true),
-            Err(error) => (error.to_string(), true),
-        },
-        ended = conversation.tell(&mut running.input, news) => match ended {
-            Ok(()) => ("the daemon ends".into(), true),
-            // The command has closed its input: it says why.
-            Err(_) => (running.end().await, true),
-        },
+    let last = tokio::select! {
+        last = conversation.hear(from) => last,
+        // What cannot be told any more is told by why the other direction ends.
+        _ = conversation.tell(to, news) => Ok(None),
     };
-    Ended {
-        why,
-        again,
-        whole: *conversation.whole.borrow(),
-    }
+    (last, *conversation.whole.borrow())
 }
 
 impl Conversation<'_> {
     /// Takes in what the region's host says. Ends with its last word, or with nothing when the connection is closed.
-    async fn hear<R: AsyncBufRead + Unpin>(&self, from: &mut R) -> io::Result<Option<(String, bool)>> {
+    async fn hear<R: AsyncBufRead + Unpin>(&self, from: &mut R) -> io::Result<Option<LastWord>> {
         let meaningless = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut arriving = Arriving::default();
         // The copy's revision once all that has come is durable.
@@ -448,3 +472,6 @@ fn follow_on(before: u64, delta: atoll_model::Delta, done: Done) -> Job {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,6 +228,38 @@ impl Reconciler {
             }
         }
         self.memories.retain(|id, _| there.contains(id));
+        // Where a region is served, one may be left out for once (--region); a copy is of all there is.
+        let has_rows = |region: &RegionHandle| region.current().revision().0 > 0;
+        if self.this.is_some() && self.regions.iter().all(has_rows) {
+            let unknown = self.reports.keys().filter_map(|id| id.parse::<InstanceId>().ok());
+            let unknown: Vec<InstanceId> = unknown
+                .filter(|id| !there.contains(id) && !self.busy.contains(id))
+                .collect();
+            unknown.into_iter().for_each(|id| self.end(id));
+        }
+    }
+
+    /// Ends what the region has forgotten while its host was away.
+    fn end(&mut self, id: InstanceId) {
+        self.busy.insert(id);
+        tracing::info!(%id, "the region has forgotten it");
+        let (host, events, places) = (self.host.clone(), self.events.clone(), self.places.clone());
+        tokio::spawn(async move {
+            let _place = places.acquire_owned().await;
+            let ended = tokio::task::spawn_blocking(move || host.terminate(&id.to_string())).await;
+            let result = match ended {
+                Ok(Ok(()) | Err(HostError::NoSuchInstance(_))) => Ok(Outcome::Gone),
+                Ok(Err(error)) => Err(Failed::Host(error)),
+                Err(panic) => Err(Failed::Host(HostError::Protocol(format!(
+                    "a step broke off: {panic}"
+                )))),
+            };
+            if result.is_err() {
+                tokio::time::sleep(RETRY).await;
+            }
+            let action = Action::Terminate;
+            let _ = events.send(Event::Done { id, action, result });
+        });
     }
 
     /// The outside is always there while there is a data plane, beside the gateways.
@@ -327,6 +359,10 @@ impl Reconciler {
                     }
                 }
             },
+            // The region's host is away, as the log says once; it is told again.
+            Err(Failed::Region(error)) if error.code == "Unavailable" && self.this.is_some() => {
+                tracing::debug!(%id, %error, "an observation was not taken");
+            }
             Err(Failed::Region(error)) => tracing::warn!(%id, %error, "an observation was not taken"),
             Err(Failed::Host(error)) => {
                 tracing::warn!(%id, %error, "a step failed");

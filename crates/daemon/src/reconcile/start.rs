@@ -11,8 +11,9 @@ use super::{hosted, nat_gateway, plane as data_plane, signal, stack, tick, unhos
 use crate::daemon::Daemon;
 use crate::handover::Handover;
 
-/// Starts every reconciler of a daemon; where the region is served elsewhere, those alone that look after what is here. Those that change regions by themselves begin when the data plane is in effect,
-/// or when that took longer than `adoption`.
+/// Starts every reconciler of a daemon; where the region is served elsewhere, those alone that look after what is here.
+/// Those that change regions by themselves begin when the data plane is in effect, or when that took longer than
+/// `adoption`.
 pub(crate) fn start(
     daemon: &Arc<Daemon>,
     handover: Option<&Handover>,
