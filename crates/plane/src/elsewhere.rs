@@ -204,28 +204,34 @@ impl Elsewhere {
         self.tunnel = tunnel;
     }
 
-    /// A host's frames are taken from now on, or not any more. The slots of its frames are nobody's then.
-    pub(crate) fn host(&mut self, host: IpAddr, is_one: bool) -> Vec<PortSlot> {
+    /// A host's frames are taken from now on, or not any more. The slots of its frames are nobody's then. `None` if it is so
+    /// already.
+    pub(crate) fn host(&mut self, host: IpAddr, is_one: bool) -> Option<Vec<PortSlot>> {
         let new = if is_one {
             self.hosts.insert(host)
         } else {
             self.hosts.remove(&host)
         };
-        if new {
-            self.changed.push(WireChange::Host(host, is_one));
+        if !new {
+            return None;
         }
-        match is_one {
+        self.changed.push(WireChange::Host(host, is_one));
+        Some(match is_one {
             true => Vec::new(),
             false => self.forget(|label| label.host == host),
-        }
+        })
     }
 
     pub(crate) fn is_host(&self, host: IpAddr) -> bool {
         self.hosts.contains(&host)
     }
 
-    /// A VPC has a network, or none any more. The slots of what came in its old one are nobody's then.
-    pub(crate) fn network(&mut self, vpc: VpcId, network: Option<Vni>) -> Vec<PortSlot> {
+    /// A VPC has a network, or none any more. The slots of what came in its old one are nobody's then. `None` if it is so
+    /// already.
+    pub(crate) fn network(&mut self, vpc: VpcId, network: Option<Vni>) -> Option<Vec<PortSlot>> {
+        if self.network_of(vpc) == network {
+            return None;
+        }
         let mut gone = Vec::new();
         if let Some(old) = self.networks.remove(&vpc) {
             self.vpcs.remove(&old);
@@ -238,7 +244,7 @@ impl Elsewhere {
             }
             self.networks.insert(vpc, network);
         }
-        gone
+        Some(gone)
     }
 
     pub(crate) fn vpc(&self, network: Vni) -> Option<VpcId> {
@@ -403,7 +409,9 @@ mod tests {
         assert_eq!(elsewhere.slot(&label), Some(first));
         assert_eq!(elsewhere.label_of(first), Some(label));
         elsewhere.host(label.host, true);
-        assert_eq!(elsewhere.host(label.host, false), [first]);
+        assert_eq!(elsewhere.host(label.host, true), None, "it is one already");
+        assert_eq!(elsewhere.slot(&label), Some(first));
+        assert_eq!(elsewhere.host(label.host, false), Some(vec![first]));
         assert_eq!(elsewhere.label_of(first), None);
         assert_ne!(elsewhere.slot(&label), Some(first));
         for tag in 0..1000 {

@@ -16,8 +16,8 @@ use crate::sys::fanout::{LANES, SHARED, own_lane, shared_lane};
 pub struct LostFrames {
     /// The lane that was full.
     pub lane: Lane,
-    /// Of [`Lane::Own`] the port whose they were, else those that use the lane, or did until they flooded: these first;
-    /// none where all do.
+    /// Of [`Lane::Own`] the port whose they were, none where it is gone; else those that use the lane, or did until they
+    /// flooded: these first; none where all do.
     pub ports: Vec<Port>,
     /// How many.
     pub frames: u64,
@@ -68,7 +68,12 @@ impl fmt::Display for Lane {
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
+    /// Of ports that stand, and of some that do not any more.
     own: BTreeMap<Port, u64>,
+    /// Of ports that are gone, together.
+    gone: u64,
+    /// With how many ports it is next looked which of them are gone.
+    full: usize,
     lanes: [[u64; LANES]; 3],
     /// Who has which lane while they flood, as (interface, lane).
     moved: [Vec<(u32, usize)>; 3],
@@ -76,8 +81,8 @@ pub(crate) struct Losses {
     pub given: u64,
 }
 
-/// Most ports that are counted one by one.
-const MOST: usize = 64;
+/// Ports that are counted before it is first looked which of them are gone.
+const FEW: usize = 64;
 
 impl Losses {
     /// Learns who has lanes of their own from now on.
@@ -90,13 +95,22 @@ impl Losses {
 
     /// Learns of frames that a lane lost.
     pub(crate) fn add(&mut self, kind: usize, lane: usize, frames: u64, ports: &Ports) {
-        if let Some(port) = self.sole(kind, lane, ports)
-            && (self.own.len() < MOST || self.own.contains_key(&port))
-        {
+        if let Some(port) = self.sole(kind, lane, ports) {
             *self.own.entry(port).or_default() += frames;
+            // Now and then, so that there are at most twice as many as stand.
+            if self.own.len() > self.full.max(FEW) {
+                self.let_go(ports);
+                self.full = 2 * self.own.len();
+            }
         } else if let Some(count) = self.lanes.get_mut(kind).and_then(|lanes| lanes.get_mut(lane)) {
             *count += frames;
         }
+    }
+
+    /// Counts ports that are gone together.
+    pub(crate) fn let_go(&mut self, ports: &Ports) {
+        let gone = self.own.extract_if(.., |port, _| ports.named(*port).is_none());
+        self.gone += gone.map(|(_, frames)| frames).sum::<u64>();
     }
 
     /// Whether other ports have the same lane as this one, or the device by which other hosts' frames come.
@@ -140,7 +154,12 @@ impl Losses {
             ports: vec![*port],
             frames: *frames,
         });
-        let mut told: Vec<LostFrames> = own.collect();
+        let gone = (self.gone > 0).then_some(LostFrames {
+            lane: Lane::Own,
+            ports: Vec::new(),
+            frames: self.gone,
+        });
+        let mut told: Vec<LostFrames> = own.chain(gone).collect();
         for (kind, (family, lanes)) in FAMILIES.into_iter().zip(&self.lanes).enumerate() {
             for (lane, frames) in lanes.iter().enumerate().filter(|(_, frames)| **frames > 0) {
                 // Until it was given another one, the lane was lost to who floods now.
@@ -215,5 +234,44 @@ mod tests {
         ];
         assert_eq!(losses.told(&ports), all);
         assert_eq!(all[3].lane.to_string(), "ipv4-flooding-0");
+    }
+
+    #[test]
+    fn every_port_is_counted_and_those_that_are_gone_only_together() {
+        let (mut ports, mut losses) = (Ports::default(), Losses::default());
+        let port = |nth| Port::Eni(EniId::new(nth));
+        let lane = own_lane(0);
+        let flood = |losses: &mut Losses, ports: &mut Ports, nth: u32| {
+            ports.up(nth, Attachment::Eni(EniId::new(nth.into()))).unwrap();
+            losses.moved(IPV4, vec![(nth, lane)]);
+            losses.add(IPV4, lane, 3, ports);
+        };
+        for nth in 1..=100 {
+            flood(&mut losses, &mut ports, nth);
+        }
+        let told = losses.told(&ports);
+        assert_eq!(told.len(), 100);
+        assert!(
+            (1..=100).zip(&told).all(|(nth, lost)| lost.ports == [port(nth)]),
+            "{told:?}"
+        );
+        // Ports that come and go, one after the other.
+        for nth in 1..=100 {
+            ports.down(nth);
+        }
+        for nth in 101..10_000 {
+            flood(&mut losses, &mut ports, nth);
+            ports.down(nth);
+            assert!(losses.own.len() <= 201, "{}", losses.own.len());
+        }
+        flood(&mut losses, &mut ports, 10_000);
+        losses.let_go(&ports);
+        let own = |ports: &[Port], frames| LostFrames {
+            lane: Lane::Own,
+            ports: ports.to_vec(),
+            frames,
+        };
+        let all = [own(&[port(10_000)], 3), own(&[], 3 * 9_999)];
+        assert_eq!(losses.told(&ports), all);
     }
 }

@@ -247,6 +247,7 @@ impl Core {
         if let Some(fast) = &self.fast {
             self.engine.counters.kernel = Some(fast.counters());
         }
+        self.losses.let_go(&self.engine.ports);
         self.engine.counters.lost = self.losses.told(&self.engine.ports);
         self.engine.counters.flooding = self.losses.flooding(&self.engine.ports);
         self.engine.counters.lanes_given = self.losses.given;

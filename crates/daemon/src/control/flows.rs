@@ -138,7 +138,7 @@ pub struct LostFrames {
     /// `ipv4-small-3`, one of eight that ports share for frames of up to 1,800 bytes; `ipv4-large`, that of all ports for
     /// longer ones; the same with `ipv6` and `arp`.
     pub lane: String,
-    /// Of `own` the port whose frames they were; else some of those that use the lane, or did until they flooded: these
+    /// Of `own` the port whose frames they were, none where it is gone; else some of those that use the lane, or did until they flooded: these
     /// first; none where all do.
     pub ports: Vec<PortName>,
     /// How many use it that are not among these.
@@ -156,6 +156,7 @@ impl LostFrames {
             more => format!(" or {more} more"),
         };
         match &*names {
+            [] if self.lane == "own" => "of ports that are gone".to_owned(),
             [] => format!("of any ({})", self.lane),
             names if self.lane == "own" => names.join(", "),
             names => format!("of {}{more}", names.join(" or ")),

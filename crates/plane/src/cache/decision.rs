@@ -51,11 +51,13 @@ pub(crate) struct Ground {
 }
 
 /// The grounds of all decisions that stand, and of those that have ended until everything made from them is known: in
-/// the order in which they ended, in three parts.
+/// the order in which they ended, in four parts.
 #[derive(Debug, Default)]
 pub(super) struct Grounds {
     by_number: HashMap<u32, Ground>,
     ended: VecDeque<u32>,
+    /// How many of them are not to be kept any longer.
+    over: usize,
     /// How many of them ended before the last time but one that decisions were looked through, and before the last one.
     before: [usize; 2],
     last: u32,
@@ -87,17 +89,28 @@ impl Grounds {
         if self.ended.len() <= MOST_ENDED {
             return None;
         }
-        self.before = self.before.map(|count| count.saturating_sub(1));
-        self.by_number.remove(&self.ended.pop_front()?)
+        self.drop_front(1).next()
     }
 
-    /// Decisions are looked through. What had ended before the last time but one comes back: a full round lies between, in
-    /// which the kernel was told and whatever it had made by then has come to be known.
-    pub(super) fn turn(&mut self) -> Vec<Ground> {
-        let over = self.ended.drain(..self.before[0]);
-        let gone = over.filter_map(|number| self.by_number.remove(&number)).collect();
-        self.before = [self.before[1] - self.before[0], self.ended.len()];
-        gone
+    /// Decisions are looked through. What had ended before the last time but one is not to be kept any longer: a full round lies
+    /// between, in which the kernel was told and whatever it had made by then has come to be known.
+    pub(super) fn turn(&mut self) {
+        self.over = self.before[0];
+        self.before = [self.before[1], self.ended.len()];
+    }
+
+    /// Lets go of so many at most that are not to be kept any longer: they come back.
+    pub(super) fn let_go(&mut self, most: usize) -> impl Iterator<Item = Ground> {
+        self.drop_front(most.min(self.over))
+    }
+
+    fn drop_front(&mut self, count: usize) -> impl Iterator<Item = Ground> {
+        self.over = self.over.saturating_sub(count);
+        self.before = self.before.map(|before| before.saturating_sub(count));
+        let Grounds { by_number, ended, .. } = self;
+        ended
+            .drain(..count)
+            .filter_map(|number| by_number.remove(&number))
     }
 }
 
@@ -182,10 +195,11 @@ impl Decisions {
         place.replace((ask, decision)).map(|(_, replaced)| replaced)
     }
 
-    /// Removes those that do not hold any more; they come back.
-    pub(crate) fn sweep(&mut self, holds: impl Fn(&Decision) -> bool) -> Vec<Decision> {
+    /// Removes those in a stretch of places that do not hold any more; they come back.
+    pub(crate) fn sweep(&mut self, places: Range<usize>, holds: impl Fn(&Decision) -> bool) -> Vec<Decision> {
         let mut gone = Vec::new();
-        for (number, place) in self.places.iter_mut().enumerate() {
+        let all = self.places.iter_mut().enumerate();
+        for (number, place) in all.take(places.end).skip(places.start) {
             if let Some((ask, decision)) = place.take_if(|(_, decision)| !holds(decision)) {
                 self.numbers.remove(&ask);
                 self.free.push(number);

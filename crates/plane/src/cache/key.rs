@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_fabric::flows::{BLOCK, FlowKey};
 use atoll_fabric::packet::protocol;
-use atoll_fabric::{L4, Packet};
+use atoll_fabric::{L4, Packet, Quote};
 use atoll_net::packet::{Headers, Transport};
 
 use crate::port::PortSlot;
@@ -125,6 +125,25 @@ impl Key {
             }
             _ => Key::of_headers(self.slot(), headers) == Some(*self),
         }
+    }
+
+    /// The key of a packet as the rules see it: a piece has that of the packet that it is of.
+    pub(crate) fn of_packet(slot: PortSlot, packet: &Packet) -> Key {
+        let numbers = match packet.l4 {
+            L4::Ports { src, dst, .. } => (src, dst),
+            L4::Icmp { kind, code, id } => (id, u16::from_be_bytes([kind, code])),
+            L4::Other => (0, 0),
+        };
+        Key::new(slot, packet.src, packet.dst, packet.protocol, numbers)
+    }
+
+    /// The key of what answers the packet that an ICMP error quotes, where that error comes in and so the quoted packet went
+    /// out; `None` if it has no ports.
+    pub(crate) fn of_quoted(slot: PortSlot, quote: &Quote) -> Option<Key> {
+        let L4::Ports { src, dst, .. } = quote.l4 else {
+            return None;
+        };
+        Some(Key::new(slot, quote.dst, quote.src, quote.protocol, (dst, src)))
     }
 
     /// The key of what answers a packet that leaves by a port.

@@ -152,28 +152,38 @@ impl FlowCache {
         self.paths.release(ground.back.0);
     }
 
-    /// Forgets decisions that do not hold any more, or are not to. They come back. `known` is whether all is known that the
-    /// kernel had made when they were last looked through: if not, what ended decisions have said all stays.
+    /// Forgets decisions in a stretch of places ([`FlowCache::decision_places`]) that do not hold any more, or are not to. They
+    /// come back.
     pub(crate) fn sweep_decisions(
         &mut self,
+        places: Range<usize>,
         cells: &Cells,
         now: u32,
-        known: bool,
         ends: impl Fn(&Decision) -> bool,
     ) -> Vec<Decision> {
         let paths = &self.paths;
-        let gone = self
-            .decisions
-            .sweep(|decision| holds(paths, decision, cells, now) && !ends(decision));
-        if known {
-            for ground in self.grounds.turn() {
-                self.release(&ground);
-            }
-        }
+        let gone = self.decisions.sweep(places, |decision| {
+            holds(paths, decision, cells, now) && !ends(decision)
+        });
         for decision in &gone {
             self.rest(decision);
         }
         gone
+    }
+
+    /// Decisions are looked through from now on, and all is known that the kernel had made when they were last: what those
+    /// have said that had ended before is not to be kept any longer.
+    pub(crate) fn turn_grounds(&mut self) {
+        self.grounds.turn();
+    }
+
+    /// Lets go of what is not to be kept any longer of what decisions have said, so many at most.
+    pub(crate) fn let_grounds_go(&mut self, most: usize) {
+        let FlowCache { grounds, paths, .. } = self;
+        for ground in grounds.let_go(most) {
+            paths.release(ground.there.0);
+            paths.release(ground.back.0);
+        }
     }
 
     /// Moves the decisions that changed out.

@@ -181,17 +181,58 @@ fn what_a_decision_has_said_stands_for_a_whole_round_after_its_end() {
         reserved: None,
         course: Course::default(),
     };
-    let paths = |gone: Vec<Ground>| gone.iter().map(|ground| ground.there.0).collect::<Vec<_>>();
+    let gone = |grounds: &mut decision::Grounds, most| {
+        let gone = grounds.let_go(most).map(|ground| ground.there.0);
+        gone.collect::<Vec<_>>()
+    };
+    let turned = |grounds: &mut decision::Grounds| {
+        grounds.turn();
+        gone(grounds, 10)
+    };
     let numbers = [1, 2, 3, 4].map(|path| grounds.add(ground(path)));
     assert!(grounds.end(numbers[0]).is_none());
-    assert!(grounds.turn().is_empty());
+    assert!(turned(&mut grounds).is_empty());
     assert!(grounds.end(numbers[1]).is_none());
-    assert!(grounds.turn().is_empty());
+    assert!(turned(&mut grounds).is_empty());
     assert!(grounds.end(numbers[2]).is_none());
-    assert_eq!(paths(grounds.turn()), [1]);
-    assert_eq!(paths(grounds.turn()), [2]);
+    assert_eq!(turned(&mut grounds), [1]);
+    assert_eq!(turned(&mut grounds), [2]);
     assert!(grounds.get(numbers[2]).is_some());
-    assert_eq!(paths(grounds.turn()), [3]);
-    assert!(grounds.turn().is_empty());
+    assert_eq!(turned(&mut grounds), [3]);
+    assert!(turned(&mut grounds).is_empty());
     assert!(grounds.get(numbers[2]).is_none() && grounds.get(numbers[3]).is_some());
+}
+
+#[test]
+fn what_decisions_have_said_goes_a_little_at_a_time() {
+    let mut grounds = decision::Grounds::default();
+    let end = |grounds: &mut decision::Grounds, paths: std::ops::Range<u32>| {
+        for path in paths {
+            let number = grounds.add(Ground {
+                there: (path, 0),
+                back: (path, 0),
+                reserved: None,
+                course: Course::default(),
+            });
+            assert!(grounds.end(number).is_none());
+        }
+    };
+    end(&mut grounds, 0..100);
+    grounds.turn();
+    end(&mut grounds, 100..150);
+    grounds.turn();
+    end(&mut grounds, 150..160);
+    grounds.turn();
+    let mut gone = Vec::new();
+    // A turn comes before all have gone.
+    for most in [30, 30, 30] {
+        gone.extend(grounds.let_go(most).map(|ground| ground.there.0));
+    }
+    assert_eq!(gone, (0..90).collect::<Vec<_>>());
+    grounds.turn();
+    gone.extend(grounds.let_go(1000).map(|ground| ground.there.0));
+    assert_eq!(gone, (0..150).collect::<Vec<_>>());
+    grounds.turn();
+    gone.extend(grounds.let_go(1000).map(|ground| ground.there.0));
+    assert_eq!(gone, (0..160).collect::<Vec<_>>());
 }

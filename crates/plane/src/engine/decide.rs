@@ -34,6 +34,33 @@ const AHEAD: u16 = 7;
 /// it is taken up by then, however many others are, or it has ended in the kernel and what was on its way has come.
 const LINGER: u32 = 10_000;
 
+/// How often decisions are looked through for those that do not hold any more, in milliseconds.
+const DECISIONS_EVERY: u64 = 1000;
+/// Places of decisions that are looked at in one sweep: some 0.1 milliseconds if all have ended.
+const DECISIONS_AT_ONCE: usize = 1024;
+/// Grounds of ended decisions that are let go of in one sweep: more than decisions can be made meanwhile.
+const GROUNDS_AT_ONCE: usize = 512;
+
+/// How far decisions have been looked through for those that do not hold any more.
+pub(super) struct DecisionSweep {
+    /// When it begins again.
+    due: Timestamp,
+    /// Places to go, the last one first.
+    left: usize,
+    /// Which flow the kernel was to make next when it began last.
+    seen: u32,
+}
+
+impl DecisionSweep {
+    pub(super) fn new(now: Timestamp) -> DecisionSweep {
+        DecisionSweep {
+            due: now,
+            left: 0,
+            seen: 0,
+        }
+    }
+}
+
 /// How many decisions may still be made.
 #[derive(Default)]
 pub(super) struct Budget {
@@ -325,19 +352,35 @@ impl Engine {
         is_decided
     }
 
-    /// Forgets decisions that do not hold any more, and those whose ports are wanted by others.
+    /// Forgets decisions that do not hold any more, and those whose ports are wanted by others: a piece of all of them, which
+    /// are gone over once a second.
     pub(super) fn sweep_decisions(&mut self, now: Timestamp) {
+        if now >= self.decision_sweep.due {
+            // The kernel may make flows by a decision until it is told that it has ended.
+            if self.is_known(self.decision_sweep.seen) {
+                self.cache.turn_grounds();
+            }
+            self.decision_sweep = DecisionSweep {
+                due: now.plus_millis(DECISIONS_EVERY),
+                left: self.cache.decision_places(),
+                seen: self.next_made(),
+            };
+        }
+        self.cache.let_grounds_go(GROUNDS_AT_ONCE);
+        let end = self.decision_sweep.left;
+        let start = end.saturating_sub(DECISIONS_AT_ONCE);
+        self.decision_sweep.left = start;
+        if start == end {
+            return;
+        }
         let flows = &self.flows;
         let crowded = |decision: &Decision| {
             let translated = decision.translated;
             translated.is_some_and(|translated| flows.is_crowded(translated.reserved))
         };
-        // The kernel may make flows by a decision until it is told that it has ended.
-        let known = self.is_known(self.decisions_seen);
-        self.decisions_seen = self.next_made();
         let gone = self
             .cache
-            .sweep_decisions(&self.cells, now.0 as u32, known, crowded);
+            .sweep_decisions(start..end, &self.cells, now.0 as u32, crowded);
         for translated in gone.iter().filter_map(|decision| decision.translated) {
             self.flows.give_back(translated.reserved, now, LINGER);
         }
@@ -356,7 +399,7 @@ impl Engine {
         };
         let standing = self.ports.named(action.out);
         let answered = standing.is_some_and(|standing| Key::of_reply(standing.slot, &sent) == *reply);
-        answered && self.flows.commit(&outcome.effects, now, 0).is_ok()
+        answered && self.commit(&outcome.effects, now, 0)
     }
 
     /// The answer for all connections like one that is on its way. `hold` is for how many milliseconds the answer to that

@@ -68,8 +68,7 @@ impl Engine {
         out: &mut Outbox,
     ) {
         let packet = describe(ip, data.get(vnet::LENGTH..).unwrap_or_default(), protocol, l4);
-        // No key says whose flow it is of.
-        self.take_up_of(now, ip, true);
+        self.take_up_of(now, ip.standing.slot, &packet);
         self.walk_packet(now, ip, &packet, data, index, out);
     }
 

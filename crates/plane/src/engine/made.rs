@@ -10,14 +10,14 @@
 //! Flows have numbers, counted up and wrapping. The kernel ends those that say RST itself; those that have said FIN both ways end
 //! here, when their last packets had time to come.
 
-use atoll_fabric::{L4, Packet, Said, Verdict};
+use atoll_fabric::{Effects, L4, Packet, Said, Verdict};
 use atoll_model::Timestamp;
 use atoll_net::Mac;
 use atoll_net::packet::{protocol, tcp_flags};
 
-use super::{Engine, Ip};
+use super::Engine;
 use crate::cache::Key;
-use crate::port::Attachment;
+use crate::port::{Attachment, PortSlot};
 
 /// A flow that the kernel made.
 #[derive(Clone, Copy, Debug)]
@@ -236,19 +236,22 @@ impl Engine {
         taken == most
     }
 
-    /// Takes up what a packet belongs to or may speak about.
-    pub(super) fn take_up_of(&mut self, now: Timestamp, ip: &Ip, quotes: bool) {
+    /// Takes up what a packet belongs to, or, if it is an ICMP error, what it speaks about: the flow that it quotes, as that
+    /// answers where the error comes in. One flow, however many were made: whoever sends such packets keeps nobody
+    /// waiting. About a flow whose packets never came to it nobody has anything to say; its errors meet what is known.
+    pub(super) fn take_up_of(&mut self, now: Timestamp, slot: PortSlot, packet: &Packet) {
         if !self.has_fresh() {
             return;
         }
-        match &ip.key {
-            Some((key, _)) if !quotes => {
-                let seen = self.kernel.as_ref().and_then(|kernel| kernel.seen(key));
-                if let Some(sequence) = seen.and_then(|seen| seen.made) {
-                    self.take_up(now, sequence);
-                }
-            }
-            _ => self.take_up_all(now),
+        let key = match &packet.quote {
+            Some(quote) => Key::of_quoted(slot, quote),
+            None => Some(Key::of_packet(slot, packet)),
+        };
+        // The kernel makes no others.
+        let key = key.filter(|key| matches!(key.protocol(), protocol::TCP | protocol::UDP));
+        let seen = key.and_then(|key| self.kernel.as_ref()?.seen(&key));
+        if let Some(sequence) = seen.and_then(|seen| seen.made) {
+            self.take_up(now, sequence);
         }
     }
 
@@ -279,9 +282,11 @@ impl Engine {
         // What is not kept by the walks below is the kernel's no more.
         self.cache.touch(&made.there);
         self.cache.touch(&made.back);
-        let ground = self.cache.ground(made.decision);
-        if ground.is_some_and(|ground| !self.cache.is_grounded(ground, &self.cells)) {
-            self.follow_course(now, &made, counted, life.fin);
+        if let Some(effects) = self.course_of(now, &made, counted, life.fin) {
+            // Where there is no room, it is not known: as one that was walked then.
+            self.commit(&effects, now, 0);
+            self.cache.forget(&made.there);
+            self.cache.forget(&made.back);
         } else {
             let way = |key: Key, (number, version), packets, fin| {
                 let (path, now) = self.cache.path(number);
@@ -304,37 +309,29 @@ impl Engine {
         }
     }
 
-    /// Has a made flow known as its decision has said: the rules have changed since.
-    fn follow_course(
-        &mut self,
+    /// What a made flow leaves behind as its decision has said, if the rules have changed since.
+    fn course_of(
+        &self,
         now: Timestamp,
         made: &Made,
         counted: (u64, u64),
-        (fin, fin_back): (bool, bool),
-    ) {
-        let Some(ground) = self.cache.ground(made.decision) else {
-            return;
-        };
+        fin: (bool, bool),
+    ) -> Option<Effects> {
+        let ground = self.cache.ground(made.decision)?;
+        if self.cache.is_grounded(ground, &self.cells) {
+            return None;
+        }
         let (L4::Ports { src: port, .. }, L4::Ports { dst: seen, .. }) = (made.there.l4(), made.back.l4())
         else {
-            return;
+            return Some(Effects::default());
         };
-        let said = script(made.there.protocol(), counted, (fin, fin_back));
+        let said = script(made.there.protocol(), counted, fin);
         let mapped = ground.reserved.is_none_or(|id| self.flows.is_reserved(id));
-        let effects = ground
-            .course
-            .effects(&self.flows, (port, seen), &said, mapped, now);
-        // Where there is no room, it is not known: as one that was walked then.
-        let committed = self.flows.commit(&effects, now, 0);
-        self.write_down(now);
-        if committed.is_ok() {
-            self.cells.begin(&effects);
-        }
-        self.cache.forget(&made.there);
-        self.cache.forget(&made.back);
+        let course = &ground.course;
+        Some(course.effects(&self.flows, (port, seen), &said, mapped, now))
     }
 
-    /// The same of a connection that a program of an earlier engine made with a port that a NAT gateway gave it.
+    /// Walks the packets of a connection that a program of an earlier engine made with a port that a NAT gateway gave it.
     pub(crate) fn relive_translated(&mut self, now: Timestamp, there: &Way, back: &Way) {
         let opening = self.imagine(there, tcp_flags::SYN);
         if opening.is_some_and(|opening| self.map_again(now, &opening, &back.key)) {

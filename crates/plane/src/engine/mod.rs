@@ -39,7 +39,7 @@ use crate::sys::ring::Received;
 use crate::vnet::{self, Offloads, Vnet};
 use batch::Glance;
 use buckets::Sender;
-use decide::Budget;
+use decide::{Budget, DecisionSweep};
 use made::Fresh;
 pub(crate) use made::{Kernel, Life, Made, Seen, Way};
 use misses::Misses;
@@ -143,16 +143,10 @@ pub struct Engine {
     kernel: Option<Box<dyn Kernel>>,
     fresh: Fresh,
     budget: Budget,
-    /// When decisions may be looked through again.
-    decisions_due: Timestamp,
-    /// Which flow the kernel was to make next when they were last.
-    decisions_seen: u32,
+    decision_sweep: DecisionSweep,
     revalidation: Revalidation,
     elsewhere: Elsewhere,
 }
-
-/// How often decisions are looked through for those that do not hold any more, in milliseconds.
-const DECISIONS_EVERY: u64 = 1000;
 
 /// How often full cells are looked through for unused ones, in milliseconds.
 const CELLS_EVERY: u64 = 10_000;
@@ -210,8 +204,7 @@ impl Engine {
             kernel: None,
             fresh: Fresh::default(),
             budget: Budget::default(),
-            decisions_due: now,
-            decisions_seen: 0,
+            decision_sweep: DecisionSweep::new(now),
             revalidation: Revalidation::default(),
             elsewhere: Elsewhere::new(Seal::of(seed)),
         }
@@ -343,8 +336,7 @@ impl Engine {
         self.fragments.sweep(now, budget);
         self.count_lost_fragments(now);
         self.take_up_due(now);
-        if self.kernel.is_some() && now >= self.decisions_due {
-            self.decisions_due = now.plus_millis(DECISIONS_EVERY);
+        if self.kernel.is_some() {
             self.sweep_decisions(now);
         }
         // The one step whose work no budget bounds, so it is a rare one; until it is made, new answers share a cell

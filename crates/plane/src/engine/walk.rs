@@ -42,7 +42,7 @@ impl Engine {
             return;
         }
         let packet = describe(ip, frame, ip.headers.protocol, l4(ip.headers.transport));
-        self.take_up_of(now, ip, packet.quote.is_some());
+        self.take_up_of(now, ip.standing.slot, &packet);
         if let Some((key, hash)) = &ip.key
             && !packet.always_walks()
             && let Some(kept) = self.verdicts.find(key, *hash, &packet, &self.cells, now)
@@ -149,14 +149,10 @@ impl Engine {
                 Verdict::Forward(_) => hold.as_ref().map_or(0, |hold| hold.millis),
                 Verdict::Drop(_) => outcome.hold.min(DropVerdicts::LONGEST),
             };
-            let committed = self.flows.commit(&outcome.effects, now, kept);
-            self.write_down(now);
-            if committed.is_err() {
+            if !self.commit(&outcome.effects, now, kept) {
                 last = Some(outcome);
                 continue;
             }
-            // What was dropped for want of a connection that now begins is walked again.
-            self.cells.begin(&outcome.effects);
             if changed {
                 self.forget_pair(key, packet, &outcome);
             }
@@ -185,6 +181,25 @@ impl Engine {
             answer: None,
         };
         (Verdict::Drop(full), None)
+    }
+
+    /// Has effects happen, and written down; false if they were refused, maybe half way. What was dropped for want of a
+    /// connection that begins is walked again, also where half of them stands.
+    pub(super) fn commit(&mut self, effects: &Effects, now: Timestamp, held: u32) -> bool {
+        let committed = self.flows.commit(effects, now, held).is_ok();
+        self.write_down(now);
+        let stands = |effect: &Effect| match effect {
+            Effect::Track { owner, key, .. } => self.flows.tracked(*owner, key, now).is_some(),
+            Effect::Map { gateway, mapping, .. } => self.flows.mapped(*gateway, mapping, now).is_some(),
+        };
+        if committed
+            || effects
+                .iter()
+                .any(|effect| effect.begun().is_some() && stands(effect))
+        {
+            self.cells.begin(effects);
+        }
+        committed
     }
 
     /// Whether committing effects does more than refresh: a connection is new, or in another state.

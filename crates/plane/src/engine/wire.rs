@@ -80,8 +80,10 @@ impl Exit {
 impl Engine {
     /// The way to other hosts is another one from now on, or there is none.
     pub fn set_tunnel(&mut self, tunnel: Option<Tunnel>) {
-        self.elsewhere.set_tunnel(tunnel);
-        self.ways_changed();
+        if self.elsewhere.tunnel() != tunnel.as_ref() {
+            self.elsewhere.set_tunnel(tunnel);
+            self.ways_changed();
+        }
     }
 
     /// The way to other hosts, if there is one.
@@ -91,7 +93,10 @@ impl Engine {
 
     /// A host's frames are taken from now on, or are not any more.
     pub fn set_host(&mut self, host: IpAddr, is_one: bool) {
-        for slot in self.elsewhere.host(host, is_one) {
+        let Some(gone) = self.elsewhere.host(host, is_one) else {
+            return;
+        };
+        for slot in gone {
             self.fragments.forget(slot);
         }
         if !is_one {
@@ -103,7 +108,10 @@ impl Engine {
 
     /// Which network names a VPC.
     pub fn set_network(&mut self, vpc: VpcId, network: Option<Vni>) {
-        for slot in self.elsewhere.network(vpc, network) {
+        let Some(gone) = self.elsewhere.network(vpc, network) else {
+            return;
+        };
+        for slot in gone {
             self.fragments.forget(slot);
         }
         self.ways_changed();
@@ -363,7 +371,7 @@ impl Engine {
             return self.refused(now, ends.ingress(), 1);
         }
         let packet = describe(&ip, frame, headers.protocol, l4(headers.transport));
-        self.take_up_of(now, &ip, packet.quote.is_some());
+        self.take_up_of(now, ip.standing.slot, &packet);
         self.walk_packet(now, &ip, &packet, data, Some(index), out);
     }
 

@@ -114,3 +114,42 @@ fn a_host_that_floods_new_flows_leaves_other_hosts_and_known_flows_theirs() {
     let spoofed = engine.counters.wire_spoofed + engine.counters.wire_unknown;
     assert_eq!(spoofed, 0, "{:?}", engine.counters);
 }
+
+#[test]
+fn what_holds_already_and_is_said_again_makes_nothing_stale() {
+    let mut engine = engine();
+    engine.cells.watch();
+    let mut risen = Vec::new();
+    let mut said = |engine: &mut Engine, mtu, network, is_one: bool| {
+        let tunnel = Tunnel {
+            ifindex: TUNNEL,
+            address: address(1),
+            mtu,
+        };
+        let site = Site::Interface(interface(11).id());
+        let place = is_one.then_some(address(11));
+        let steps: [&dyn Fn(&mut Engine); 4] = [
+            &|engine| engine.set_tunnel(Some(tunnel)),
+            &|engine| engine.set_network(VpcId::new(1), Vni::new(network)),
+            &|engine| engine.set_host(address(11), is_one),
+            &|engine| engine.place(&[(site, place)]),
+        ];
+        steps.map(|step| {
+            step(engine);
+            risen.clear();
+            engine.cells.take_risen(&mut risen);
+            let mut wires = Vec::new();
+            engine.elsewhere.take_changes(&mut wires);
+            (!risen.is_empty(), !wires.is_empty())
+        })
+    };
+    send(&mut engine, 11, 0x8000, (5000, 7));
+    said(&mut engine, 9100, NETWORK, true);
+    assert_eq!(said(&mut engine, 9100, NETWORK, true), [(false, false); 4]);
+    // What is another one is one.
+    let changed = said(&mut engine, 9000, NETWORK + 1, false);
+    assert_eq!(changed.map(|(risen, _)| risen), [true; 4]);
+    assert_eq!(said(&mut engine, 9000, NETWORK + 1, false), [(false, false); 4]);
+    let changed = said(&mut engine, 9000, NETWORK + 1, true);
+    assert_eq!(changed.map(|(risen, _)| risen), [false, false, true, true]);
+}

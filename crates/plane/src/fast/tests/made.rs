@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use atoll_fabric::{L4, Packet};
+use atoll_fabric::{Fragment, L4, Packet, Quote};
 use atoll_net::packet::{protocol, tcp_flags};
 
-use super::bytes::{answer, established, flags, from, hosts, ifindex, offer, twin, twin_with};
+use super::bytes::{OUTSIDE_V4, answer, established, flags, from, hosts, ifindex, offer, twin, twin_with};
 use super::*;
 use crate::frames;
 use crate::rig_rows as rows;
@@ -121,6 +121,84 @@ fn an_end_that_comes_when_the_engine_has_taken_a_flow_is_the_engines() {
             twin.follow();
         }
     }
+}
+
+/// An ICMP error that whoever got a packet sends back about it.
+fn error_about(got: &Packet) -> Packet {
+    let (number, kind, code) = match got.src {
+        IpAddr::V4(_) => (protocol::ICMP, 3, 3),
+        IpAddr::V6(_) => (protocol::ICMPV6, 1, 4),
+    };
+    // As they were sent: what answers has them exchanged.
+    let L4::Ports { src, dst, .. } = got.l4 else {
+        panic!("{got:?}")
+    };
+    let quoted = L4::Ports {
+        src: dst,
+        dst: src,
+        tcp_flags: 0,
+    };
+    Packet {
+        protocol: number,
+        l4: L4::Icmp { kind, code, id: 0 },
+        quote: Some(Quote {
+            src: got.dst,
+            dst: got.src,
+            protocol: got.protocol,
+            l4: quoted,
+        }),
+        ..*got
+    }
+}
+
+#[test]
+fn what_speaks_about_a_flow_or_is_a_piece_of_one_has_that_one_taken_up_and_no_other() {
+    // semantics 79
+    if !machine(5) {
+        return;
+    }
+    let mut twin = twin();
+    let opening = |port| from(0, OUTSIDE_V4.into(), protocol::UDP, (port, 80));
+    established(&mut twin, &opening(4000));
+    let open = |twin: &mut Twin, port| {
+        let opened = offer(twin, &opening(port));
+        assert!(opened.by_kernel, "{port}");
+        answer(twin, &opened, protocol::UDP)
+    };
+    let before = twin.kernel.flows.mappings();
+    let backs: Vec<Packet> = (3900..3920).map(|port| open(&mut twin, port)).collect();
+    assert_eq!(twin.kernel.flows.mappings(), before, "nobody has heard of them");
+    let told = offer(&mut twin, &error_about(&backs[7]));
+    assert_eq!(told.out.len(), 1, "it goes to who sent that");
+    assert_eq!(twin.kernel.flows.mappings(), before + 1);
+    // From inside, about what answered.
+    assert!(offer(&mut twin, &backs[8]).by_kernel);
+    assert_eq!(offer(&mut twin, &error_about(&opening(3908))).out.len(), 1);
+    assert_eq!(twin.kernel.flows.mappings(), before + 2);
+    // A piece of a datagram that answers.
+    let piece = |offset, more| Packet {
+        fragment: Some(Fragment { id: 7, offset, more }),
+        dont_fragment: false,
+        ..backs[9]
+    };
+    for piece in [piece(0, true), piece(80, false)] {
+        assert_eq!(offer(&mut twin, &piece).out.len(), 1);
+        assert_eq!(twin.kernel.flows.mappings(), before + 3);
+    }
+    // About what nobody has sent, and by who never got it.
+    let unknown = Packet {
+        l4: L4::Ports {
+            src: 80,
+            dst: 1,
+            tcp_flags: 0,
+        },
+        ..backs[0]
+    };
+    assert!(offer(&mut twin, &error_about(&unknown)).out.is_empty());
+    assert_eq!(twin.kernel.flows.mappings(), before + 3);
+    twin.pass(100);
+    assert!(!twin.kernel.has_fresh());
+    assert_eq!(twin.kernel.flows.mappings(), before + 20);
 }
 
 #[test]
