@@ -268,10 +268,12 @@ impl Core {
                 }
             }
             if let Some(fast) = &mut self.fast {
-                fast.refill();
                 fast.admit(self.engine.allowance(passed.as_millis().min(1000) as u32));
             }
             self.engine.sweep(self.clock.now(), SWEEP_BUDGET * rounds);
+            if let Some(fast) = &self.fast {
+                fast.refill(|slot| self.engine.may_make(slot));
+            }
             let unfetched: Vec<Pages> = self.engine.cache.unfetched().collect();
             if !unfetched.is_empty() {
                 // Without such a thread they come one by one, when packets want them.

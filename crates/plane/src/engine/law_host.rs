@@ -40,6 +40,10 @@ impl Kernel for SeenFlows {
         self.0.lock().unwrap().count + 1
     }
 
+    fn opener(&self, _: u32) -> Option<PortSlot> {
+        None
+    }
+
     fn life(&self, sequence: u32) -> Option<Life> {
         let one = self.0.lock().unwrap();
         one.last.filter(|_| sequence == one.count).map(|(_, life)| life)

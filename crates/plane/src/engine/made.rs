@@ -16,6 +16,7 @@ use atoll_net::Mac;
 use atoll_net::packet::{protocol, tcp_flags};
 
 use super::Engine;
+use super::places::Places;
 use crate::cache::Key;
 use crate::port::{Attachment, PortSlot};
 
@@ -68,6 +69,8 @@ pub(crate) trait Kernel: Send {
     fn seen(&self, key: &Key) -> Option<Seen>;
     /// The number of the next flow to be made; the first one is 1.
     fn next(&self) -> u32;
+    /// At which port a made flow was opened; `None` as for [`Kernel::life`].
+    fn opener(&self, sequence: u32) -> Option<PortSlot>;
     /// What became of a made flow; `None` while it is in the making, or when its place was given back.
     fn life(&self, sequence: u32) -> Option<Life>;
     /// The flow itself.
@@ -90,6 +93,7 @@ pub(super) struct Fresh {
     first: u32,
     /// Whether there is more to do than was done at once.
     behind: bool,
+    places: Places,
 }
 
 impl Default for Fresh {
@@ -98,6 +102,7 @@ impl Default for Fresh {
             next: 1,
             first: 1,
             behind: false,
+            places: Places::default(),
         }
     }
 }
@@ -141,6 +146,18 @@ impl Engine {
         self.kernel
             .as_ref()
             .map_or(self.fresh.first, |kernel| kernel.next())
+    }
+
+    /// Counts the places that made flows have taken.
+    pub(crate) fn count_made(&mut self) {
+        if let Some(kernel) = &self.kernel {
+            self.fresh.places.count(&**kernel);
+        }
+    }
+
+    /// How many flows may be made of what comes in at a port, until it is next asked.
+    pub(crate) fn may_make(&self, slot: PortSlot) -> u32 {
+        self.fresh.places.room(slot, &self.ports)
     }
 
     /// Whether all flows before the one with this number are known, or over.
@@ -195,6 +212,7 @@ impl Engine {
                     gone.extend([made.there, made.back]);
                 }
             }
+            self.fresh.places.give_back(first);
             self.fresh.first = first.wrapping_add(1);
         }
         if let Some(kernel) = &self.kernel
@@ -218,6 +236,7 @@ impl Engine {
             && let Some(life) = self.life(self.fresh.first)
         {
             let sequence = self.fresh.first;
+            self.fresh.places.give_back(sequence);
             self.fresh.first = sequence.wrapping_add(1);
             if !life.over {
                 self.take_up(now, sequence);

@@ -15,6 +15,7 @@ mod fragment;
 mod made;
 mod misses;
 mod neighbour;
+mod places;
 mod revalidate;
 mod walk;
 mod wire;
@@ -336,6 +337,7 @@ impl Engine {
         self.fragments.sweep(now, budget);
         self.count_lost_fragments(now);
         self.take_up_due(now);
+        self.count_made();
         if self.kernel.is_some() {
             self.sweep_decisions(now);
         }

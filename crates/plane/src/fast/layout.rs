@@ -143,6 +143,8 @@ pub(crate) const MADE_TAKEN: u32 = 8;
 pub(crate) const MADE_KNOWN: u32 = 16;
 /// Places for made flows.
 pub(crate) const MADE_PLACES: u32 = 32_768;
+/// So many of them stay free.
+pub(crate) const MADE_SPARE: u32 = 1024;
 
 /// A kept answer that holds for another generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use super::tables::Flows;
 use super::words::keys_of;
 use crate::cache::Key;
 use crate::engine::{self, Kernel, Life, Seen};
+use crate::port::PortSlot;
 use crate::sys::bpf::SharedArray;
 
 /// The engine's way to the program's tables.
@@ -24,6 +25,7 @@ const SEQUENCE: usize = 0;
 const STATE: usize = 1;
 const SINCE: usize = 2;
 const ENDED: usize = 3;
+const SLOT: usize = 6;
 
 /// A made flow's place.
 fn place(sequence: u32) -> usize {
@@ -91,6 +93,10 @@ impl Kernel for MadeFlows {
 
     fn next(&self) -> u32 {
         MadeFlows::next(self)
+    }
+
+    fn opener(&self, sequence: u32) -> Option<PortSlot> {
+        self.stands(sequence).then(|| PortSlot(self.word(sequence, SLOT)))
     }
 
     fn life(&self, sequence: u32) -> Option<Life> {

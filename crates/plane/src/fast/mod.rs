@@ -95,6 +95,8 @@ impl FastCapacity {
 /// Flows that the packets of one port may make before the engine has looked again, which it does every 10 ms, or
 /// 100 ms when nothing else is to be done. More come up and are walked.
 const MADE_A_PORT: u32 = 8192;
+/// Flows that all ports together may have made before the engine has looked at the first of them.
+pub(crate) const MOST_MADE: u32 = layout::MADE_PLACES - layout::MADE_SPARE;
 /// Interface indexes below this can be ports of the kernel's: a namespace counts them up from 1.
 const INTERFACES: u32 = 65_536;
 /// Batches for which a flow's answer waits at most before the kernel has it.
@@ -374,10 +376,14 @@ impl Fast {
         self.refused += u64::from(!self.decisions.put(ask, decision));
     }
 
-    /// Lets each port's packets make flows again.
-    pub(crate) fn refill(&self) {
+    /// Lets each port's packets make flows again, as many as there is `room` for.
+    pub(crate) fn refill(&self, room: impl Fn(PortSlot) -> u32) {
         for ifindex in self.links.keys() {
-            self.ports.set_nth_word(*ifindex as usize, 1, MADE_A_PORT);
+            let word = |nth| self.ports.nth_word(*ifindex as usize, nth);
+            if let (Some(slot_and_one), Some(may_make)) = (word(0), word(1)) {
+                let slot = PortSlot(slot_and_one.load(Ordering::Relaxed).wrapping_sub(1));
+                may_make.store(room(slot).min(MADE_A_PORT), Ordering::Relaxed);
+            }
         }
     }
 

@@ -315,6 +315,10 @@ impl Kernel for Tireless {
         0
     }
 
+    fn opener(&self, _: u32) -> Option<crate::port::PortSlot> {
+        None
+    }
+
     fn life(&self, _: u32) -> Option<Life> {
         let over = true;
         Some(Life {

@@ -221,7 +221,7 @@ fn places_are_used_again() {
     while run(&twin, tcp_flags::SYN) == REDIRECT {
         assert_eq!(run(&twin, tcp_flags::RST), REDIRECT);
         count += 1;
-        twin.fast.refill();
+        twin.fast.refill(|_| u32::MAX);
         assert!(count < layout::MADE_PLACES);
     }
     assert!(count > layout::MADE_PLACES / 2, "{count}");
@@ -235,9 +235,53 @@ fn places_are_used_again() {
     for _ in 0..layout::MADE_PLACES / 2 {
         assert_eq!(run(&twin, tcp_flags::SYN), REDIRECT);
         assert_eq!(run(&twin, tcp_flags::RST), REDIRECT);
-        twin.fast.refill();
+        twin.fast.refill(|_| u32::MAX);
     }
     assert_eq!(twin.fast.flows.len(), before);
+}
+
+#[test]
+fn whoever_takes_all_places_leaves_others_theirs() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    let [_, _, c] = hosts();
+    let other = from(1, c.v4().into(), protocol::TCP, (4000, 80));
+    established(&mut twin, &other);
+    let other = flags(&from_port(&other, 5000), tcp_flags::SYN);
+    let runs = |twin: &Twin, opening: &Packet, bits| {
+        let data = frames::frame(&flags(opening, bits));
+        let at = ifindex(twin, opening);
+        let run = test_run(twin.fast.program.as_fd(), &data[vnet::LENGTH..], at, None);
+        run.unwrap().verdict == REDIRECT
+    };
+    let sweep = |twin: &mut Twin| {
+        twin.pass(1);
+        twin.fast.refill(|slot| twin.kernel.may_make(slot));
+    };
+    // Opened and ended, over and over, faster than the engine looks at what has ended.
+    let made = |twin: &mut Twin, opening: &Packet| {
+        let mut made = 0;
+        while runs(twin, opening, tcp_flags::SYN) {
+            assert!(runs(twin, opening, tcp_flags::RST));
+            made += 1;
+            if made % 1024 == 0 {
+                twin.kernel.count_made();
+                twin.fast.refill(|slot| twin.kernel.may_make(slot));
+            }
+        }
+        made
+    };
+    sweep(&mut twin);
+    let greedy = made(&mut twin, &syn(services[0], 5000));
+    assert!((MOST_MADE / 3..MOST_MADE * 2 / 3).contains(&greedy), "{greedy}");
+    let next = made(&mut twin, &other);
+    assert!(next > MOST_MADE / 8, "{next}");
+    for _ in 0..4 {
+        sweep(&mut twin);
+    }
+    assert!(!twin.kernel.has_fresh());
+    assert!(runs(&twin, &syn(services[0], 5000), tcp_flags::SYN));
 }
 
 /// A host that only members of a group reach, and so tracks who does; a connection to it, which decisions are about by now.

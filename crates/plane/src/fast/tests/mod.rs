@@ -81,6 +81,10 @@ impl Kernel for Nobody {
         1
     }
 
+    fn opener(&self, _: u32) -> Option<PortSlot> {
+        None
+    }
+
     fn life(&self, _: u32) -> Option<Life> {
         None
     }
