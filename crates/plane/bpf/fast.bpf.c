@@ -196,6 +196,32 @@ static __always_inline int gives_way(struct flow *flow)
 	return its && its->state & said && finish(its);
 }
 
+/* Notes what a segment says about the end of a made flow: FIN, or that the other's FIN has come. What is said of it by then comes
+ * back. */
+static __always_inline __u32 note_end(struct __sk_buff *skb, struct made *its, struct flow *flow, __u32 back, struct seen *seen,
+				      void *data, void *end)
+{
+	__u32 at = ETH_HLEN + (seen->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	__u32 state = *(volatile __u32 *)&its->state, said = 0, others = back ? MADE_FIN : MADE_FIN_BACK;
+	struct tcphdr *tcp;
+
+	barrier_var(at);
+	tcp = data + at;
+	if ((void *)(tcp + 1) > end)
+		return state; /* never: its header was read */
+	if (seen->fin) {
+		__u32 last = bpf_ntohl(tcp->seq) + (skb->len - seen->at - tcp->doff * 4) + 1;
+
+		*(volatile __u32 *)(back ? &its->fin_back : &its->fin) = last;
+		its->ended = seen->clock;
+		flow->ends = 1;
+		said = back ? MADE_FIN_BACK : MADE_FIN;
+	}
+	if (seen->ack && state & others && bpf_ntohl(tcp->ack_seq) == *(volatile __u32 *)(back ? &its->fin : &its->fin_back))
+		said |= back ? MADE_HEARD_BACK : MADE_HEARD;
+	return said ? __sync_fetch_and_or(&its->state, said) | said : state;
+}
+
 /* How many packets it stands for. Of what a virtual machine sends the kernel has not counted them. */
 static __always_inline __u32 packets_of(struct __sk_buff *skb, struct seen *seen)
 {
@@ -214,15 +240,17 @@ static __always_inline int known(struct __sk_buff *skb, struct flow *flow, struc
 	struct flow answer = *flow;
 	struct made *its = 0;
 	struct path path;
-	int why;
+	int why, over = 0;
 
 	/* An entry that another processor deletes may stand for another flow at once: this one's answer has its tag. */
 	asm volatile("" ::: "memory");
 	if (*(volatile __u32 *)&flow->tag != seen->tag)
 		return to_engine_known(seen, COUNT_STALE);
-	if (seen->syn || seen->fin || seen->rst) {
+	if (seen->syn || seen->fin || seen->rst || answer.ends) {
 		its = made_as(&answer);
-		if (!its || *(volatile __u32 *)&its->state & MADE_TAKEN)
+		if (its && *(volatile __u32 *)&its->state & MADE_TAKEN)
+			its = 0;
+		if (!its && (seen->syn || seen->fin || seen->rst))
 			return to_engine(seen, COUNT_CONTROL);
 	}
 	if ((__s32)(answer.expires - seen->clock) <= 0 ||
@@ -235,16 +263,20 @@ static __always_inline int known(struct __sk_buff *skb, struct flow *flow, struc
 		/* Most that end so are over before the engine would look: it never hears of them. */
 		if (!finish(its))
 			return to_engine(seen, COUNT_CONTROL);
-		return obey(skb, &path, answer.number, seen, segments);
-	}
-	if (its && seen->fin) {
-		its->ended = seen->clock;
-		if (__sync_fetch_and_or(&its->state, answer.state & FLOW_BACK ? MADE_FIN_BACK : MADE_FIN) & MADE_TAKEN)
+		over = 1;
+	} else if (its && (seen->fin || answer.ends)) {
+		__u32 said = note_end(skb, its, flow, answer.state & FLOW_BACK, seen, data, end);
+
+		if (seen->fin && said & MADE_TAKEN)
 			return to_engine(seen, COUNT_CONTROL);
+		/* The last acknowledgement: what stands of it is used again at once, while it is at hand. */
+		over = (said & MADE_CLOSED) == MADE_CLOSED && finish(its);
 	}
-	flow->last_seen = seen->clock;
-	__sync_fetch_and_add(&flow->packets, segments);
-	__sync_fetch_and_add(&flow->bytes, skb->len);
+	if (!over) {
+		flow->last_seen = seen->clock;
+		__sync_fetch_and_add(&flow->packets, segments);
+		__sync_fetch_and_add(&flow->bytes, skb->len);
+	}
 	return obey(skb, &path, answer.number, seen, segments);
 }
 

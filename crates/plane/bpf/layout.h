@@ -27,7 +27,7 @@ struct key6 {
 	__u32 protocol;
 };
 
-/* A kept answer. The program alone writes the last three fields and makes entries of its own; the engine alone does all
+/* A kept answer. The program alone writes `ends` and the last three fields and makes entries of its own; the engine alone does all
  * else. */
 struct flow {
 	__u32 tag;          /* of its key; first, so that it is written first where an entry's memory is used again */
@@ -36,7 +36,8 @@ struct flow {
 	__u32 generation;   /* of the path's dependency cell */
 	__u32 expires;      /* milliseconds of `now`, wrapping */
 	__be16 number;      /* the port or identifier that NAT chose */
-	__u16 state;        /* FLOW_ below; 0 for one that the engine put here */
+	__u8 state;         /* FLOW_ below; 0 for one that the engine put here */
+	__u8 ends;          /* of a made one: 1 once this direction has said FIN */
 	__u32 sequence;     /* of a made one: its number in `made` */
 	__u32 last_seen;    /* milliseconds of `now` */
 	__u64 packets;      /* on the wire: a super-segment counts as what it stands for */
@@ -95,8 +96,10 @@ struct made {
 	__u32 state;    /* MADE_ below; changed in one step alone */
 	__u32 since;    /* milliseconds of `now` when it was made */
 	__u32 ended;    /* the same when a direction last said FIN */
-	__u32 v6;
-	__u32 protocol;
+	__u8 v6;
+	__u8 protocol;
+	__u16 reserved;
+	__u32 fin;      /* what acknowledges the FIN there, in the machine's order */
 	__u32 slot;
 	__be32 numbers;
 	__be32 src[4];
@@ -110,7 +113,7 @@ struct made {
 	__u32 reply_path;
 	__u32 reply_path_version;
 	__u32 decision; /* its number */
-	__u32 reserved; /* two cache lines */
+	__u32 fin_back; /* what acknowledges the FIN that answers; with it, two cache lines */
 };
 
 /* What a direction has said. */
@@ -122,6 +125,11 @@ struct made {
 #define MADE_TAKEN 8
 /* What the engine made of it is written down. One that is taken and not known died with its engine. */
 #define MADE_KNOWN 16
+/* Whoever sends that way has acknowledged the other's FIN. */
+#define MADE_HEARD 32
+#define MADE_HEARD_BACK 64
+/* Both have said all and heard all: nothing more comes. */
+#define MADE_CLOSED (MADE_FIN | MADE_FIN_BACK | MADE_HEARD | MADE_HEARD_BACK)
 
 /* Places for made flows: a power of two. */
 #define MADE_PLACES 32768

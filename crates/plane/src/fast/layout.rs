@@ -33,7 +33,8 @@ pub(crate) struct Flow {
     pub generation: u32,
     pub expires: u32,
     pub number: u16,
-    pub state: u16,
+    pub state: u8,
+    pub ends: u8,
     pub sequence: u32,
     pub last_seen: u32,
     pub packets: u64,
@@ -56,7 +57,7 @@ const fn bytes_a_direction<K>() -> usize {
 const _: () = assert!(bytes_a_direction::<Key4>() == 144 && bytes_a_direction::<Key6>() == 208);
 
 /// Of a flow: the program made it from a decision.
-pub(crate) const MADE: u16 = 1;
+pub(crate) const MADE: u8 = 1;
 
 /// New IPv4 connections in one direction, whatever their source port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,8 +114,10 @@ pub(crate) struct Made {
     pub state: u32,
     pub since: u32,
     pub ended: u32,
-    pub v6: u32,
-    pub protocol: u32,
+    pub v6: u8,
+    pub protocol: u8,
+    pub reserved: u16,
+    pub fin: u32,
     pub slot: u32,
     pub numbers: u32,
     pub src: [u32; 4],
@@ -128,7 +131,7 @@ pub(crate) struct Made {
     pub reply_path: u32,
     pub reply_path_version: u32,
     pub decision: u32,
-    pub reserved: u32,
+    pub fin_back: u32,
 }
 
 /// Of a made flow: what opened it has said FIN.

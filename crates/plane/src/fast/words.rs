@@ -115,7 +115,7 @@ pub(super) fn keys_of(made: &Made) -> (Key, Key) {
 }
 
 /// A key as the program writes it.
-fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [u32; 4]) -> Key {
+fn key_of(v6: u8, protocol: u8, slot: u32, numbers: u32, src: [u32; 4], dst: [u32; 4]) -> Key {
     let mut words = [0; 10];
     (words[0], words[1]) = (slot, u32::from_be(numbers));
     if v6 == 0 {
@@ -124,7 +124,7 @@ fn key_of(v6: u32, protocol: u32, slot: u32, numbers: u32, src: [u32; 4], dst: [
         words[2..6].copy_from_slice(&src.map(u32::from_be));
         words[6..].copy_from_slice(&dst.map(u32::from_be));
     }
-    Key::from_words(words, protocol as u8, v6 != 0)
+    Key::from_words(words, protocol, v6 != 0)
 }
 
 /// The path at a place as the program reads it. `veth` says whether its port is one, with another end to be handed to.

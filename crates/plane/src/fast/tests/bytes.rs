@@ -234,7 +234,7 @@ fn odd() -> KernelCounters {
 }
 
 /// Where a packet's transport header begins, behind vnet header and Ethernet's.
-fn transport_at(packet: &Packet) -> usize {
+pub(super) fn transport_at(packet: &Packet) -> usize {
     vnet::LENGTH + 14 + if packet.src.is_ipv4() { 20 } else { 40 }
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use atoll_fabric::{Fragment, L4, Packet, Quote};
 use atoll_net::packet::{protocol, tcp_flags};
 
-use super::bytes::{OUTSIDE_V4, answer, established, flags, from, hosts, ifindex, offer, twin, twin_with};
+use super::bytes::{
+    OUTSIDE_V4, answer, established, flags, from, hosts, ifindex, offer, transport_at, twin, twin_with,
+};
 use super::*;
 use crate::frames;
 use crate::rig_rows as rows;
@@ -71,6 +73,85 @@ fn of_what_ends_nothing_is_left() {
         twin.pass(1);
         assert_eq!(twin.fast.flows.len(), before);
         assert!(!twin.kernel.has_fresh());
+    }
+}
+
+/// A segment with so many bytes, numbered as TCP does.
+fn numbered(packet: &Packet, bits: u8, (seq, ack): (u32, u32), bytes: u32) -> Vec<u8> {
+    let length = bytes + if packet.src.is_ipv4() { 40 } else { 60 };
+    let mut data = frames::frame(&flags(&Packet { length, ..*packet }, bits));
+    let at = transport_at(packet);
+    data[at + 4..at + 8].copy_from_slice(&seq.to_be_bytes());
+    data[at + 8..at + 12].copy_from_slice(&ack.to_be_bytes());
+    data
+}
+
+#[test]
+fn when_both_fins_are_acknowledged_nothing_is_left() {
+    const FIN: u8 = ACK | tcp_flags::FIN;
+    let Some((mut twin, mut openings)) = open().map(|(twin, services)| {
+        let openings = services.map(|dst| syn(dst, 5000)).to_vec();
+        (twin, openings)
+    }) else {
+        return;
+    };
+    // semantics 79
+    let outside = from(0, OUTSIDE_V4.into(), protocol::TCP, (4000, 80));
+    established(&mut twin, &outside);
+    openings.push(flags(&from_port(&outside, 4001), tcp_flags::SYN));
+    // Sequence numbers wrap.
+    let (a, b) = (u32::MAX, 7000_u32);
+    let after = |number: u32, bytes: u32| number.wrapping_add(bytes + 1);
+    // Who sends, what, its number and what it acknowledges, and how many bytes.
+    type Segment = (usize, u8, (u32, u32), u32);
+    let closings: [&[Segment]; 4] = [
+        &[
+            (0, FIN, (a, b), 0),
+            (1, ACK, (b, after(a, 0)), 0),
+            (1, FIN, (b, after(a, 0)), 0),
+            (0, ACK, (after(a, 0), after(b, 0)), 0),
+        ],
+        // The other one has more to say first.
+        &[
+            (0, FIN, (a, b), 9),
+            (1, ACK, (b, after(a, 9)), 50),
+            (0, ACK, (after(a, 9), b + 50), 0),
+            (1, FIN, (b + 50, after(a, 9)), 3),
+            (0, ACK, (after(a, 9), b + 50), 0),
+            (0, ACK, (after(a, 9), after(b + 50, 3)), 0),
+        ],
+        // Both at once: each acknowledges then.
+        &[
+            (0, FIN, (a, b), 0),
+            (1, FIN, (b, a), 0),
+            (0, ACK, (after(a, 0), after(b, 0)), 0),
+            (1, ACK, (after(b, 0), after(a, 0)), 0),
+        ],
+        // Said twice.
+        &[
+            (0, FIN, (a, b), 0),
+            (1, FIN, (b, a), 0),
+            (0, FIN, (a, b), 0),
+            (1, FIN, (b, after(a, 0)), 0),
+            (0, ACK, (after(a, 0), after(b, 0)), 0),
+        ],
+    ];
+    let before = twin.fast.flows.len();
+    for opening in openings {
+        for (first, closing) in [0, 1].into_iter().flat_map(|first| closings.map(|c| (first, c))) {
+            let both = made_of(&mut twin, opening);
+            for (who, bits, numbers, bytes) in closing {
+                assert_eq!(twin.fast.flows.len(), before + 2, "{closing:?}");
+                let packet = &both[who ^ first];
+                let at = ifindex(&twin, packet);
+                let offered = twin.offer(at, &numbered(packet, *bits, *numbers, *bytes));
+                assert!(offered.unwrap().by_kernel);
+            }
+            assert_eq!(twin.fast.flows.len(), before, "{closing:?}");
+            // The engine sees no more of it than that.
+            twin.pass(10);
+            assert!(!twin.kernel.has_fresh());
+        }
     }
 }
 
