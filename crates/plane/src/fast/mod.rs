@@ -261,6 +261,7 @@ impl Fast {
                 .unwrap_or_default();
             self.paths.set_path(number as usize, &path);
         }
+        changes.leave_each_once();
         changes.keys.retain(|key| match cache.peek(key) {
             Some(_) => {
                 waiting.queue.push_back((Wait::Flow(*key), waiting.round));
