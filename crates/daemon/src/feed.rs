@@ -11,7 +11,7 @@ use atoll_region::host::JoinHost;
 use atoll_region::instance::InstanceObserved;
 use atoll_region::{Command, Error, Region, Transaction};
 use tokio::io::{AsyncBufRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::control::follow::{
@@ -26,11 +26,18 @@ use crate::lines;
 use crate::reconcile::signal;
 use crate::region_handle::{Followed, RegionHandle};
 
-/// Serves a host until it goes.
+/// Serves a host until it goes. Its `place` among those who ask is free once it is let in: hosts have one connection each, and
+/// it stays.
 ///
 /// # Errors
 /// The connection's.
-pub(crate) async fn serve<R, W>(daemon: &Daemon, asked: Follow, from: &mut R, to: &mut W) -> io::Result<()>
+pub(crate) async fn serve<R, W>(
+    daemon: &Daemon,
+    asked: Follow,
+    from: &mut R,
+    to: &mut W,
+    place: OwnedSemaphorePermit,
+) -> io::Result<()>
 where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -42,6 +49,7 @@ where
             return lines::write(to, &encode(&Reply::Error { message })?).await;
         }
     };
+    drop(place);
     let name = asked.name;
     tracing::info!(host = %name, "connected");
     let config = handle.current().config().clone();
@@ -275,7 +283,7 @@ struct Answer {
     /// What it changed is in this revision.
     revision: u64,
     outcome: Outcome,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Answers in any case: what the writer does not take is dropped.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use atoll_instance::InstanceState;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::follow::SILENCE;
 use super::protocol::{ExecTarget, MAX_REPLY, MAX_REQUEST, Reply, Request};
 use crate::daemon::Daemon;
 use crate::feed;
@@ -17,6 +18,8 @@ use crate::reconcile::internet;
 
 /// Conversations at a time; the socket is its owner's alone.
 const MAX_CONNECTIONS: usize = 64;
+/// Connections by way of `atoll feed` on which no host has joined yet.
+const MAX_FEEDS: usize = 16;
 /// How long the internet's namespace may take to start.
 const OUTSIDE_STARTS: Duration = Duration::from_secs(60);
 /// How long a client may be silent.
@@ -24,16 +27,17 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// Answers until the task is dropped.
 pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
-    let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let of_hosts = Arc::new(Semaphore::new(MAX_FEEDS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let daemon = daemon.clone();
+                let (daemon, of_hosts) = (daemon.clone(), of_hosts.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = converse(stream, &daemon, place).await {
+                    if let Err(error) = converse(stream, &daemon, place, &of_hosts).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
                 });
@@ -46,11 +50,12 @@ pub(crate) async fn serve(listener: UnixListener, daemon: Arc<Daemon>) {
     }
 }
 
-/// `place` is one of [`MAX_CONNECTIONS`].
+/// `place` is one of [`MAX_CONNECTIONS`], of which other hosts have none; `of_hosts` has theirs.
 async fn converse(
     mut stream: UnixStream,
     daemon: &Arc<Daemon>,
-    place: OwnedSemaphorePermit,
+    mut place: OwnedSemaphorePermit,
+    of_hosts: &Arc<Semaphore>,
 ) -> io::Result<()> {
     // The mode of the socket says so already; this says it again.
     let peer = stream.peer_cred()?.uid();
@@ -63,19 +68,21 @@ async fn converse(
     loop {
         let mut line = Vec::new();
         let mut bounded = (&mut read).take(MAX_REQUEST);
-        let received = tokio::time::timeout(IDLE, bounded.read_until(b'\n', &mut line)).await??;
+        let patience = if of_a_host { SILENCE } else { IDLE };
+        let received = tokio::time::timeout(patience, bounded.read_until(b'\n', &mut line)).await??;
         if received == 0 {
             return Ok(());
         }
         let reply = match serde_json::from_slice(&line) {
-            Ok(Request::Feed) => {
-                of_a_host = true;
-                continue;
-            }
+            Ok(Request::Feed) => match of_hosts.clone().try_acquire_owned() {
+                Ok(other) => {
+                    (of_a_host, place) = (true, other);
+                    continue;
+                }
+                Err(_) => refused("too many hosts are about to join: try again".into()),
+            },
             Ok(Request::Follow(asked)) => {
-                // Other hosts have one connection each, and it stays.
-                drop(place);
-                return feed::serve(daemon, *asked, &mut read, &mut write).await;
+                return feed::serve(daemon, *asked, &mut read, &mut write, place).await;
             }
             Ok(_) if of_a_host => {
                 refused("`atoll feed` is for `atoll join` on another host and answers nothing else".into())
