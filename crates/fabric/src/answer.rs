@@ -1,5 +1,5 @@
 //! What the sender of a dropped packet gets to know: ICMP errors and TCP resets, as far as the rules let them
-//! through to it (semantics 31, 51, 81).
+//! through to it (semantics 31, 51, 81); what is too long between hosts in any case.
 
 use std::net::IpAddr;
 
@@ -19,6 +19,28 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
         Some(Answer::TooBig { from, mtu })
     }
 
+    /// The same of the way between two hosts, whatever ACL and groups let in: a VPC takes 9001 bytes everywhere (semantics
+    /// 129), so nobody's rules provide for less, and what works on one host would stand still between two.
+    pub(crate) fn too_big_for_hosts(&self, mtu: u32) -> Option<Answer> {
+        if self.gets_no_error() {
+            return None;
+        }
+        let from = match self.original.ingress {
+            Port::Internet => self.original.dst,
+            Port::Eni(id) => {
+                let interface = self.fabric.interfaces.get(id)?;
+                let subnet = self.fabric.subnets.get(&interface.subnet)?;
+                subnet.router(self.original.family())?
+            }
+        };
+        Some(Answer::TooBig { from, mtu })
+    }
+
+    /// Whether it is one of those about which nobody is told (RFC 1122, 3.2.2).
+    fn gets_no_error(&self) -> bool {
+        self.original.is_icmp_error() || self.original.fragment.is_some_and(|f| f.offset > 0)
+    }
+
     /// ICMP's and ICMPv6's "time exceeded in transit".
     pub(crate) fn time_exceeded(&self) -> Option<Answer> {
         let from = self.error_may_come_from((11, 0), (3, 0))?;
@@ -28,8 +50,8 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
     /// Whom an error comes from, by family its type and code, if the sender's ACL and groups let it in.
     fn error_may_come_from(&self, v4: (u8, u8), v6: (u8, u8)) -> Option<IpAddr> {
         let original = self.original;
-        if original.is_icmp_error() || original.fragment.is_some_and(|f| f.offset > 0) {
-            return None; // RFC 1122, 3.2.2
+        if self.gets_no_error() {
+            return None;
         }
         let Port::Eni(id) = original.ingress else {
             return Some(original.dst);

@@ -249,10 +249,25 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
     /// Goes where packets are at most so long (semantics 76, 129, 130). A longer one that may be cut is cut by
     /// the data plane, to the action's MTU.
     pub(crate) fn fits(&mut self, mtu: u32, here: Place) -> Result<(), Halt> {
+        self.fits_or(mtu, here, Self::too_big)
+    }
+
+    /// The same between two hosts.
+    pub(crate) fn fits_between_hosts(&mut self, mtu: u32, here: Place) -> Result<(), Halt> {
+        self.fits_or(mtu, here, Self::too_big_for_hosts)
+    }
+
+    #[inline]
+    fn fits_or(
+        &mut self,
+        mtu: u32,
+        here: Place,
+        answer: impl FnOnce(&Self, u32) -> Option<Answer>,
+    ) -> Result<(), Halt> {
         self.mtu = self.mtu.min(mtu);
         if self.packet.length > mtu && self.packet.is_unfragmentable() {
             let halt = self.halt(Stage::MtuExceeded, here, None);
-            self.tell(self.too_big(mtu));
+            self.tell(answer(self, mtu));
             return Err(halt);
         }
         Ok(())

@@ -197,7 +197,7 @@ impl<'a, V: FlowView + ?Sized, R: Recorder + ?Sized> Journey<'a, V, R> {
                 && let Some(mtu) = self.is_elsewhere(leg.to, sites)
             {
                 // semantics 129, 130: what no packet of that length gets through is told to its sender.
-                self.fits(mtu, place_of(leg.to))?;
+                self.fits_between_hosts(mtu, place_of(leg.to))?;
                 return Ok(End::Border(self.send_away(&leg), leg));
             }
             match self.arrive(leg)? {

@@ -24,6 +24,8 @@ pub struct House {
     rootless: bool,
     /// What stands at /dev/net/tun for it, in the place of this machine's, which it may not open.
     taps: Option<PathBuf>,
+    /// The network namespace that everything is done in, if it is another one than the test's.
+    network: Option<PathBuf>,
     endpoint: Mutex<Option<String>>,
 }
 
@@ -76,6 +78,7 @@ impl House {
             program,
             rootless: true,
             taps: None,
+            network: None,
             endpoint: Mutex::new(None),
         }
     }
@@ -98,8 +101,16 @@ impl House {
             program,
             rootless,
             taps: None,
+            network: None,
             endpoint: Mutex::new(None),
         }
+    }
+
+    /// As root, on a host of its own: in that network namespace.
+    pub fn within(network: PathBuf) -> Self {
+        let mut house = Self::new();
+        house.network = Some(network);
+        house
     }
 
     pub fn path(&self) -> &Path {
@@ -120,7 +131,15 @@ impl House {
             false => {
                 std::fs::create_dir_all(self.path().join("run")).unwrap();
                 std::fs::create_dir_all(self.path().join("home")).unwrap();
-                Command::new(&self.program)
+                match &self.network {
+                    None => Command::new(&self.program),
+                    Some(network) => {
+                        let mut command = Command::new("nsenter");
+                        command.arg(format!("--net={}", network.display())).arg("--");
+                        command.arg(&self.program);
+                        command
+                    }
+                }
             }
             true => {
                 let mut command = match &self.taps {
@@ -178,8 +197,26 @@ impl House {
             all.extend(["--listen", "127.0.0.1:0"]);
         }
         all.extend_from_slice(words);
+        self.begin(&all, |said| {
+            let last = said.rsplit(' ').next()?;
+            last.starts_with("http").then(|| last.to_owned())
+        })
+    }
+
+    /// Starts a daemon that is a host of a region served elsewhere, and waits until it says so.
+    pub fn join(&self, words: &[&str]) -> Serving {
+        let all = [&["join"], words].concat();
+        let begun = self.begin(&all, |said| {
+            let is_host = said.starts_with("atoll is the host ");
+            is_host.then(|| "http://127.0.0.1:4600".to_owned())
+        });
+        begun.unwrap_or_else(|error| panic!("it does not join: {error}"))
+    }
+
+    /// Starts a daemon; `endpoint` reads from its first line where it is asked.
+    fn begin(&self, words: &[&str], endpoint: impl Fn(&str) -> Option<String>) -> Result<Serving, String> {
         let mut child = self
-            .atoll(&all)
+            .atoll(words)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -189,12 +226,7 @@ impl House {
             .read_line(&mut said)
             .unwrap();
         let stderr = child.stderr.take().unwrap();
-        let Some(endpoint) = said
-            .trim()
-            .rsplit(' ')
-            .next()
-            .filter(|word| word.starts_with("http"))
-        else {
+        let Some(endpoint) = endpoint(said.trim()) else {
             let mut error = String::new();
             BufReader::new(stderr).read_to_string(&mut error).unwrap();
             let _ = child.wait();
@@ -207,11 +239,8 @@ impl House {
                 .map_while(Result::ok)
                 .for_each(|line| eprintln!("{line}"))
         });
-        *self.endpoint.lock().unwrap() = Some(endpoint.to_owned());
-        Ok(Serving {
-            endpoint: endpoint.to_owned(),
-            child,
-        })
+        *self.endpoint.lock().unwrap() = Some(endpoint.clone());
+        Ok(Serving { endpoint, child })
     }
 
     pub fn ask(&self, serving: &Serving, words: &[&str]) -> Output {
