@@ -17,6 +17,7 @@ use atoll_plane::{Plane, Tunnel};
 use atoll_region::Region;
 use tokio::sync::{Notify, watch};
 
+use crate::consoles::{Console, Consoles};
 use crate::control::protocol::{Env, InstanceStatus, MachineStatus, RegionStatus, StackStatus, Status};
 use crate::entropy;
 use crate::feeds::Feeds;
@@ -120,6 +121,14 @@ impl Daemon {
     /// Of which region this is a host, in a line, if that is served elsewhere.
     pub fn member_line(&self) -> Option<String> {
         self.member.as_ref().map(Member::line)
+    }
+
+    /// What this host's instances wrote.
+    pub(crate) fn consoles(&self) -> Consoles {
+        Consoles {
+            host: self.host.clone(),
+            last: self.last_consoles.clone(),
+        }
     }
 
     /// Where the region is served, as a sentence, if that is another host.
@@ -287,20 +296,16 @@ impl Backend for Daemon {
         entropy::now()
     }
 
-    fn console(&self, instance: InstanceId) -> BoxFuture<'_, Option<(Vec<u8>, Timestamp)>> {
-        let host = self.host.clone();
-        Box::pin(async move {
-            let read = move || {
-                let (host, id) = (host?, instance.to_string());
-                let written = std::fs::metadata(host.console_path(&id).ok()?)
-                    .ok()?
-                    .modified()
-                    .ok()?;
-                Some((host.console(&id).ok()?, entropy::timestamp(written)))
-            };
-            let read = tokio::task::spawn_blocking(read).await.ok().flatten();
-            read.or_else(|| self.last_consoles.of(instance))
-        })
+    fn console(&self, instance: InstanceId) -> BoxFuture<'_, Option<Console>> {
+        let mut regions = self.regions.iter().map(RegionHandle::current);
+        let on = regions.find_map(|region| Some(region.get::<Instance>(instance)?.host));
+        match on.flatten().filter(|on| Some(*on) != self.this_host) {
+            Some(on) => Box::pin(self.feeds.console(on, instance)),
+            None => {
+                let consoles = self.consoles();
+                Box::pin(async move { consoles.of(instance).await })
+            }
+        }
     }
 
     fn credential(&self, access_key: &AccessKey) -> Option<Credential> {

@@ -1,9 +1,9 @@
 //! The region's host's end of a connection with another host: it is given all rows and each change, says what it sees of
 //! its own instances, and which revision its data plane obeys. `join.rs` is the other end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atoll_instance::GuestSignal;
 use atoll_model::{AccountId, Host, HostId, HostName, Instance, InstanceId, ZoneName};
@@ -14,14 +14,15 @@ use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::consoles::Console;
 use crate::control::follow::{
-    self, ALIVE, FULL, Follow, FromHost, FromRegion, MAX_FROM_HOST, MAX_ROWS, MAX_UNANSWERED, Outcome,
-    PROTOCOL, SILENCE, Welcome, encode, travels,
+    self, ALIVE, FULL, Follow, FromHost, FromRegion, MAX_CONSOLES, MAX_FROM_HOST, MAX_ROWS, MAX_UNANSWERED,
+    Outcome, PROTOCOL, SILENCE, Welcome, encode, travels,
 };
 use crate::control::protocol::Reply;
 use crate::daemon::Daemon;
 use crate::entropy;
-use crate::feeds::{End, Seat};
+use crate::feeds::{Ask, Calls, Seat};
 use crate::lines;
 use crate::reconcile::signal;
 use crate::region_handle::{Followed, RegionHandle};
@@ -42,7 +43,7 @@ where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (handle, (seat, ended)) = match admit(daemon, &asked).await {
+    let (handle, (seat, calls)) = match admit(daemon, &asked).await {
         Ok(admitted) => admitted,
         Err(message) => {
             tracing::warn!(host = %Name(&asked.name), "a host was refused: {message}");
@@ -61,7 +62,7 @@ where
         ipv6_pool: config.ipv6_pool,
     });
     lines::write(to, &encode(&welcome)?).await?;
-    let ended = speak(&handle, seat.host(), ended, from, to).await;
+    let ended = speak(&handle, seat.host(), calls, from, to).await;
     match &ended {
         Ok(why) => tracing::info!(host = %name, "{why}"),
         Err(error) => tracing::warn!(host = %name, "away: {error}"),
@@ -76,7 +77,7 @@ where
 pub(crate) async fn speak<R, W>(
     handle: &RegionHandle,
     host: HostId,
-    ended: oneshot::Receiver<End>,
+    calls: Calls,
     from: &mut R,
     to: &mut W,
 ) -> io::Result<String>
@@ -85,9 +86,10 @@ where
     W: AsyncWrite + Unpin,
 {
     let (answers, answered) = mpsc::unbounded_channel();
+    let asked = Asked::default();
     tokio::select! {
-        ended = hear(handle, host, from, answers) => ended,
-        ended = tell(handle, host, ended, to, answered) => ended,
+        ended = hear(handle, host, from, answers, &asked) => ended,
+        ended = tell(handle, host, calls, to, answered, &asked) => ended,
     }
 }
 
@@ -101,10 +103,7 @@ impl std::fmt::Display for Name<'_> {
 }
 
 /// Checks who asks, and writes the host down. Its earlier connection, if there is one, ends.
-async fn admit(
-    daemon: &Daemon,
-    asked: &Follow,
-) -> Result<(RegionHandle, (Seat, oneshot::Receiver<End>)), String> {
+async fn admit(daemon: &Daemon, asked: &Follow) -> Result<(RegionHandle, (Seat, Calls)), String> {
     if asked.protocol != PROTOCOL {
         return Err(format!(
             "this host runs atoll {}, whose hosts speak protocol {PROTOCOL}; the other runs atoll {:?} with protocol {}: install the same one on both",
@@ -170,6 +169,7 @@ async fn hear<R: AsyncBufRead + Unpin>(
     host: HostId,
     from: &mut R,
     answers: mpsc::UnboundedSender<Answer>,
+    asked: &Asked,
 ) -> io::Result<String> {
     let unanswered = Arc::new(Semaphore::new(MAX_UNANSWERED));
     loop {
@@ -180,6 +180,12 @@ async fn hear<R: AsyncBufRead + Unpin>(
             follow::decode(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let (number, news) = match said {
             FromHost::Alive => continue,
+            FromHost::Console { number, console } => {
+                let waiting = asked.waiting().remove(&number);
+                let console = console.and_then(|written| written.bytes());
+                drop(waiting.map(|waiting| waiting.send(console)));
+                continue;
+            }
             FromHost::Obeyed { revision } => {
                 let latest = handle.current().revision().0;
                 handle.elsewhere(|hosts| hosts.obeys(host, revision, latest));
@@ -214,6 +220,26 @@ async fn hear<R: AsyncBufRead + Unpin>(
             // What it changed is in the region that is shown by now.
             answer.with(region.current().revision().0, outcome(done));
         });
+    }
+}
+
+/// Who waits for what the host was asked, by its number.
+#[derive(Debug, Default)]
+struct Asked(Mutex<BTreeMap<u64, oneshot::Sender<Option<Console>>>>);
+
+impl Asked {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<Option<Console>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, number: u64, answer: oneshot::Sender<Option<Console>>) {
+        let mut waiting = self.waiting();
+        // Who does not wait any more is not answered; of the others the oldest give way.
+        waiting.retain(|_, waits| !waits.is_closed());
+        if waiting.len() >= MAX_CONSOLES {
+            waiting.pop_first();
+        }
+        waiting.insert(number, answer);
     }
 }
 
@@ -309,10 +335,13 @@ impl Drop for Answering {
 async fn tell<W: AsyncWrite + Unpin>(
     handle: &RegionHandle,
     host: HostId,
-    mut ended: oneshot::Receiver<End>,
+    calls: Calls,
     to: &mut W,
     mut answered: mpsc::UnboundedReceiver<Answer>,
+    asked: &Asked,
 ) -> io::Result<String> {
+    let Calls { mut ended, mut asks } = calls;
+    let mut number = 0;
     let mut follower = handle.follow();
     let mut at = None;
     // An answer is said after what it changed.
@@ -343,6 +372,11 @@ async fn tell<W: AsyncWrite + Unpin>(
                 None => return Ok("away: the region is no longer served".into()),
             },
             Some(answer) = answered.recv() => ready.push_back(answer),
+            Some(Ask { instance, answer }) = asks.recv() => {
+                number += 1;
+                asked.ask(number, answer);
+                lines::write(to, &encode(&FromRegion::Console { number, instance })?).await?;
+            }
             _ = alive.tick() => lines::write(to, &encode(&FromRegion::Alive)?).await?,
             told = &mut ended => {
                 let (why, again) = told.unwrap_or(("the region's host ends", true));

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use atoll_model::{HostId, Timestamp};
-use tokio::sync::oneshot;
+use atoll_model::{HostId, InstanceId, Timestamp};
+use tokio::sync::{mpsc, oneshot};
 
+use crate::consoles::Console;
+use crate::control::follow::MAX_CONSOLES;
 use crate::entropy;
 use crate::region_handle::RegionHandle;
+
+/// How long a host may take to answer.
+const ANSWERED: Duration = Duration::from_secs(5);
 
 /// Why a connection is ended, and whether the host is to come again.
 pub(crate) type End = (&'static str, bool);
@@ -38,6 +44,22 @@ struct Taken {
     number: u64,
     since: Timestamp,
     end: oneshot::Sender<End>,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// What a host is asked.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) instance: InstanceId,
+    pub(crate) answer: oneshot::Sender<Option<Console>>,
+}
+
+/// What the one who has a seat is to hear.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// It is to be given up.
+    pub(crate) ended: oneshot::Receiver<End>,
+    pub(crate) asks: mpsc::Receiver<Ask>,
 }
 
 /// A host's seat; given up when it is dropped.
@@ -53,19 +75,20 @@ impl Feeds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a host's seat, with what says when it is to be given up; whoever had it is told to go. `None` when the daemon
-    /// ends.
-    pub(crate) fn take(&self, region: RegionHandle, host: HostId) -> Option<(Seat, oneshot::Receiver<End>)> {
+    /// Takes a host's seat; whoever had it is told to go. `None` when the daemon ends.
+    pub(crate) fn take(&self, region: RegionHandle, host: HostId) -> Option<(Seat, Calls)> {
         let mut seats = self.seats();
         if seats.closed {
             return None;
         }
         seats.taken += 1;
         let (end, ended) = oneshot::channel();
+        let (sender, asks) = mpsc::channel(MAX_CONSOLES);
         let taken = Taken {
             number: seats.taken,
             since: entropy::now(),
             end,
+            asks: sender,
         };
         let number = taken.number;
         if let Some(earlier) = seats.seats.insert(host, taken) {
@@ -80,7 +103,7 @@ impl Feeds {
             host,
             number,
         };
-        Some((seat, ended))
+        Some((seat, Calls { ended, asks }))
     }
 
     /// Whether a host is connected.
@@ -90,6 +113,15 @@ impl Feeds {
             Some(taken) => Contact::Connected(taken.since),
             None => Contact::Away(seats.left.get(&host).copied()),
         }
+    }
+
+    /// What an instance of another host wrote to its console; `None` when that is away, does not know it, or has too many
+    /// questions already.
+    pub(crate) async fn console(&self, host: HostId, instance: InstanceId) -> Option<Console> {
+        let asks = self.seats().seats.get(&host)?.asks.clone();
+        let (answer, answered) = oneshot::channel();
+        asks.try_send(Ask { instance, answer }).ok()?;
+        tokio::time::timeout(ANSWERED, answered).await.ok()?.ok()?
     }
 
     /// Ends all connections; there will be no others.

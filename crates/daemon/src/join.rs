@@ -8,16 +8,17 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use atoll_model::{HostId, Timestamp};
+use atoll_model::{HostId, InstanceId, Timestamp};
 use atoll_region::Error;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use self::command::{Command, Running};
+use crate::consoles::Consoles;
 use crate::control::follow::{
-    self, ALIVE, Follow, FromHost, FromRegion, MAX_FROM_HOST, MAX_FROM_REGION, MAX_ROWS, MAX_UNANSWERED,
-    Outcome, PROTOCOL, SILENCE, Welcome, beginning, encode,
+    self, ALIVE, Follow, FromHost, FromRegion, MAX_CONSOLES, MAX_FROM_HOST, MAX_FROM_REGION, MAX_ROWS,
+    MAX_UNANSWERED, Outcome, PROTOCOL, SILENCE, Welcome, Written, beginning, encode,
 };
 use crate::control::protocol::{MAX_REQUEST, Reply, Request};
 use crate::entropy;
@@ -149,6 +150,7 @@ impl Join {
         upstream: Upstream,
         first: Option<Connected>,
         contact: watch::Sender<Contact>,
+        consoles: Consoles,
     ) -> Welcome {
         let (mut wait, mut next, mut said) = (FIRST, first, String::new());
         loop {
@@ -169,7 +171,7 @@ impl Join {
                 Ok(connected) if connected.welcome.host != this => return connected.welcome,
                 Ok(connected) => {
                     contact.send_modify(|contact| contact.becomes(None));
-                    converse(&handle, &upstream, connected).await
+                    converse(&handle, &upstream, &consoles, connected).await
                 }
                 Err(why) => Ended {
                     why,
@@ -205,6 +207,9 @@ impl Join {
 /// What both directions of a connection share.
 struct Conversation<'a> {
     handle: &'a RegionHandle,
+    consoles: &'a Consoles,
+    /// Who reads one has a place.
+    reading: Arc<Semaphore>,
     stands: watch::Sender<Stands>,
     /// Who waits for what becomes of news.
     unanswered: Mutex<BTreeMap<u64, oneshot::Sender<Result<(), Error>>>>,
@@ -214,9 +219,21 @@ struct Conversation<'a> {
 }
 
 /// Until it ends.
-async fn converse(handle: &RegionHandle, upstream: &Upstream, connected: Connected) -> Ended {
+async fn converse(
+    handle: &RegionHandle,
+    upstream: &Upstream,
+    consoles: &Consoles,
+    connected: Connected,
+) -> Ended {
     let mut running = connected.running;
-    let (last, whole) = speak(handle, upstream, &mut running.output, &mut running.input).await;
+    let (last, whole) = speak(
+        handle,
+        upstream,
+        consoles,
+        &mut running.output,
+        &mut running.input,
+    )
+    .await;
     let (why, again) = match last {
         Ok(Some(end)) => end,
         // The command has closed one of them: it says why.
@@ -234,6 +251,7 @@ type LastWord = (String, bool);
 async fn speak<R, W>(
     handle: &RegionHandle,
     upstream: &Upstream,
+    consoles: &Consoles,
     from: &mut R,
     to: &mut W,
 ) -> (io::Result<Option<LastWord>>, bool)
@@ -243,23 +261,30 @@ where
 {
     let conversation = Conversation {
         handle,
+        consoles,
+        reading: Arc::new(Semaphore::new(MAX_CONSOLES)),
         stands: watch::Sender::default(),
         unanswered: Mutex::default(),
         answered: Notify::new(),
         whole: watch::Sender::new(false),
     };
     let news = upstream.connect();
+    let (read, readings) = mpsc::channel(MAX_CONSOLES);
     let last = tokio::select! {
-        last = conversation.hear(from) => last,
+        last = conversation.hear(from, read) => last,
         // What cannot be told any more is told by why the other direction ends.
-        _ = conversation.tell(to, news) => Ok(None),
+        _ = conversation.tell(to, news, readings) => Ok(None),
     };
     (last, *conversation.whole.borrow())
 }
 
 impl Conversation<'_> {
     /// Takes in what the region's host says. Ends with its last word, or with nothing when the connection is closed.
-    async fn hear<R: AsyncBufRead + Unpin>(&self, from: &mut R) -> io::Result<Option<LastWord>> {
+    async fn hear<R: AsyncBufRead + Unpin>(
+        &self,
+        from: &mut R,
+        read: mpsc::Sender<FromHost>,
+    ) -> io::Result<Option<LastWord>> {
         let meaningless = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut arriving = Arriving::default();
         // The copy's revision once all that has come is durable.
@@ -275,6 +300,10 @@ impl Conversation<'_> {
             let said = follow::decode(&line).map_err(|error| meaningless(error.to_string()))?;
             let arrived = match said {
                 FromRegion::Alive => continue,
+                FromRegion::Console { number, instance } => {
+                    self.read(number, instance, read.clone());
+                    continue;
+                }
                 FromRegion::End { why, again } => return Ok(Some((why.chars().take(200).collect(), again))),
                 FromRegion::Answer { number, outcome } => {
                     self.answer(number, outcome, own);
@@ -354,6 +383,20 @@ impl Conversation<'_> {
         });
     }
 
+    /// Reads a console; one too many is not answered.
+    fn read(&self, number: u64, instance: InstanceId, read: mpsc::Sender<FromHost>) {
+        let Ok(place) = self.reading.clone().try_acquire_owned() else {
+            return;
+        };
+        let consoles = self.consoles.clone();
+        tokio::spawn(async move {
+            let console = consoles.of(instance).await;
+            let console = console.map(|(bytes, at)| Written::new(&bytes, at));
+            let _ = read.send(FromHost::Console { number, console }).await;
+            drop(place);
+        });
+    }
+
     fn waiting(&self) -> usize {
         self.unanswered
             .lock()
@@ -366,6 +409,7 @@ impl Conversation<'_> {
         &self,
         to: &mut W,
         mut news: mpsc::Receiver<Telling>,
+        mut readings: mpsc::Receiver<FromHost>,
     ) -> io::Result<()> {
         let (mut in_effect, mut durable) = self.handle.obeyed();
         let mut stands = self.stands.subscribe();
@@ -387,6 +431,12 @@ impl Conversation<'_> {
                     lines::write(to, &line).await?;
                 }
                 () = self.answered.notified() => {}
+                Some(console) = readings.recv() => {
+                    let line = encode(&console)?;
+                    if line.len() <= MAX_FROM_HOST {
+                        lines::write(to, &line).await?;
+                    }
+                }
                 _ = alive.tick() => lines::write(to, &encode(&FromHost::Alive)?).await?,
                 changed = in_effect.changed() => changed.map_err(io::Error::other)?,
                 changed = durable.changed() => changed.map_err(io::Error::other)?,

@@ -6,7 +6,8 @@
 //!   `member.rs`, `replica.rs` and `upstream.rs`: the other end; `obedience.rs`: whom answers wait for.
 //! - `data_plane.rs`: which data plane it gets.
 //! - `hosts.rs`: what is told of a region's other hosts.
-//! - `packets.rs`: traces and drops; `flows.rs`: live flows and counters; `last_console.rs`: what terminated instances wrote.
+//! - `packets.rs`: traces and drops; `flows.rs`: live flows and counters; `consoles.rs`: what instances
+//!   wrote, `last_console.rs`: those that are terminated.
 //! - `reconcile/`: what ought to be against what is: instances, ports, stacks.
 //! - `control/`: what is not AWS's API, over a socket of the owner's.
 //! - `places.rs`, `credentials.rs`, `pools.rs`: what lies where on the disk.
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod consoles;
 pub mod control;
 pub mod credentials;
 mod daemon;

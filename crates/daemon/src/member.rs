@@ -12,6 +12,7 @@ use atoll_region::{Region, host};
 use atoll_store::{Store, StoreError};
 use tokio::sync::watch;
 
+use crate::consoles::Consoles;
 use crate::control::follow::{Follow, JoinedStatus, PROTOCOL, Welcome};
 use crate::join::command::Command;
 use crate::join::{Connected, Contact, Join};
@@ -184,11 +185,11 @@ impl Joining {
 
 impl Keeping {
     /// Keeps the copy. Ends with the reason when this host is another one by now.
-    pub(crate) async fn run(self, handle: RegionHandle) -> Option<String> {
+    pub(crate) async fn run(self, handle: RegionHandle, consoles: Consoles) -> Option<String> {
         let this = self.joined.host;
         let welcome: Welcome = self
             .join
-            .run(this, handle, self.upstream, self.first, self.contact)
+            .run(this, handle, self.upstream, self.first, self.contact, consoles)
             .await;
         let anew = Joined::new(self.joined.name, &welcome);
         Some(match anew.keep(&self.data) {

@@ -183,7 +183,7 @@ impl Opened {
         let handover = self.host.clone().map(|host| Handover::new(host, generation));
         let mut reconcilers = reconcile::start(&daemon, handover.as_ref(), ADOPTION);
         if let (Some(keeping), Some(copy)) = (keeping, daemon.handles().first()) {
-            let keeping = keeping.run(copy.clone());
+            let keeping = keeping.run(copy.clone(), daemon.consoles());
             reconcilers.push(reconcile::watch(&daemon, "this host is to start again", keeping));
         }
         // Nobody is answered before packets meet what was durable and instances that run have their ports

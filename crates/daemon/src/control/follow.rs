@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atoll_instance::GuestSignal;
 use atoll_model::instance::UserDataRun;
-use atoll_model::{Change, HostId, InstanceId, InstanceState, RegionName, Row};
+use atoll_model::{Change, HostId, InstanceId, InstanceState, RegionName, Row, Timestamp};
 use atoll_net::Prefix;
 use atoll_region::instance::InstanceObserved;
 use serde::de::DeserializeOwned;
@@ -24,10 +24,12 @@ pub const FULL: usize = 1024 * 1024;
 /// The longest line of the region's host, in bytes: a full one and the largest row, whose text is escaped once more
 /// at the worst.
 pub const MAX_FROM_REGION: usize = 16 * 1024 * 1024;
-/// The longest line of another host, in bytes: a signal's data and reason have 4,096 characters each.
-pub const MAX_FROM_HOST: usize = 256 * 1024;
+/// The longest line of another host, in bytes: a console has 64 KiB, of which each byte takes six at the worst.
+pub const MAX_FROM_HOST: usize = 512 * 1024;
 /// Observations and signals that may be without an answer.
 pub const MAX_UNANSWERED: usize = 256;
+/// Consoles that may be asked for at a time.
+pub const MAX_CONSOLES: usize = 16;
 /// Whoever has said nothing for so long says that it is there.
 pub const ALIVE: Duration = Duration::from_secs(5);
 /// Who has said nothing for so long is gone.
@@ -98,6 +100,13 @@ pub enum FromRegion {
         /// What became of it.
         outcome: Outcome,
     },
+    /// What has an instance of that host written to its console?
+    Console {
+        /// By which it is answered.
+        number: u64,
+        /// The instance.
+        instance: InstanceId,
+    },
     /// It is there.
     Alive,
     /// The connection ends.
@@ -141,6 +150,13 @@ pub enum FromHost {
         /// What it said.
         signal: GuestSignal,
     },
+    /// To [`FromRegion::Console`].
+    Console {
+        /// The question's number.
+        number: u64,
+        /// What there is.
+        console: Option<Written>,
+    },
     /// Its data plane obeys this revision.
     Obeyed {
         /// The region's revision.
@@ -148,6 +164,34 @@ pub enum FromHost {
     },
     /// It is there.
     Alive,
+}
+
+/// What an instance wrote, as it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// A character a byte, U+0000 to U+00FF: it need not be UTF-8.
+    text: String,
+    /// When.
+    at: Timestamp,
+}
+
+impl Written {
+    /// These bytes.
+    pub fn new(bytes: &[u8], at: Timestamp) -> Written {
+        Written {
+            text: bytes.iter().map(|byte| char::from(*byte)).collect(),
+            at,
+        }
+    }
+
+    /// The bytes; `None` when they are none.
+    pub fn bytes(&self) -> Option<(Vec<u8>, Timestamp)> {
+        let bytes = self
+            .text
+            .chars()
+            .map(|character| u8::try_from(u32::from(character)));
+        Some((bytes.collect::<Result<_, _>>().ok()?, self.at))
+    }
 }
 
 /// [`InstanceObserved`], as it travels.
@@ -313,6 +357,29 @@ mod tests {
             assert!(error.len() < 600, "{error}");
         }
         assert!(decode::<FromHost>(&[0xff; 1000]).is_err());
+    }
+
+    #[test]
+    fn a_console_need_not_be_text_and_fits_a_line() {
+        let bytes: Vec<u8> = (0..64 * 1024).map(|n| (n % 256) as u8).collect();
+        for bytes in [bytes, vec![0; 64 * 1024]] {
+            let said = FromHost::Console {
+                number: u64::MAX,
+                console: Some(Written::new(&bytes, Timestamp(7))),
+            };
+            let line = encode(&said).unwrap();
+            assert!(line.len() < MAX_FROM_HOST);
+            let FromHost::Console {
+                console: Some(console),
+                ..
+            } = decode(&line).unwrap()
+            else {
+                panic!()
+            };
+            assert_eq!(console.bytes(), Some((bytes, Timestamp(7))));
+        }
+        let wrong: Written = serde_json::from_str("{\"text\":\"\u{20ac}\",\"at\":7}").unwrap();
+        assert_eq!(wrong.bytes(), None);
     }
 
     #[test]

@@ -13,8 +13,10 @@ use tokio::io::{AsyncWriteExt, BufReader, DuplexStream, split};
 
 use super::*;
 use crate::control::follow::travels;
+use crate::feed;
+use crate::feeds::Feeds;
+use crate::last_console::LastConsoles;
 use crate::writer::Writer;
-use crate::{feed, obedience::Obedience};
 
 /// A busy machine may need as much.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -53,6 +55,7 @@ fn copy(store: &Arc<Memory>) -> (RegionHandle, Upstream) {
 
 /// Both ends; the connection ends when it is aborted.
 fn connect(
+    feeds: &Feeds,
     region: &RegionHandle,
     host: HostId,
     copy: &RegionHandle,
@@ -60,13 +63,19 @@ fn connect(
 ) -> tokio::task::JoinHandle<()> {
     let (ours, theirs) = tokio::io::duplex(1000);
     let (region, copy, upstream) = (region.clone(), copy.clone(), upstream.clone());
+    let (seat, calls) = feeds.take(region.clone(), host).unwrap();
+    let consoles = Consoles {
+        host: None,
+        last: LastConsoles::default(),
+    };
+    let written = (b"\xffhello\n".to_vec(), Timestamp(7));
+    consoles.last.keep(InstanceId::new(5), written.0, written.1);
     tokio::spawn(async move {
-        region.elsewhere(|hosts: &mut Obedience| hosts.came(host));
-        let (_kept, ended) = oneshot::channel();
+        let _seat = seat;
         let ((from_host, mut to_host), (from_region, mut to_region)) = (split(ours), split(theirs));
         let (mut from_host, mut from_region) = (BufReader::new(from_host), BufReader::new(from_region));
-        let fed = feed::speak(&region, host, ended, &mut from_host, &mut to_host);
-        let followed = speak(&copy, &upstream, &mut from_region, &mut to_region);
+        let fed = feed::speak(&region, host, calls, &mut from_host, &mut to_host);
+        let followed = speak(&copy, &upstream, &consoles, &mut from_region, &mut to_region);
         tokio::select! {
             ended = fed => panic!("{ended:?}"),
             ended = followed => panic!("{ended:?}"),
@@ -128,10 +137,10 @@ async fn a_copy_becomes_what_the_region_is_however_often_the_connection_breaks()
     let mut rng = Numbers(7);
     let region = region().await;
     let host = join(&region, "b", "192.0.2.2", "us-east-1b").await;
-    let store = Arc::default();
+    let (store, feeds) = (Arc::default(), Feeds::default());
     let (mut kept, mut upstream) = copy(&store);
     for round in 0..20 {
-        let connection = connect(&region, host, &kept, &upstream);
+        let connection = connect(&feeds, &region, host, &kept, &upstream);
         for _ in 0..rng.below(40) {
             match rng.below(3) {
                 0 => region.apply(AccountId::DEFAULT, remove).await.unwrap(),
@@ -143,7 +152,6 @@ async fn a_copy_becomes_what_the_region_is_however_often_the_connection_breaks()
         }
         connection.abort();
         let _ = connection.await;
-        region.elsewhere(|hosts| hosts.left(host));
         // While nobody is connected, a batch that no single change may be.
         for _ in 0..rng.below(200) {
             region.apply(AccountId::DEFAULT, make).await.unwrap();
@@ -154,7 +162,7 @@ async fn a_copy_becomes_what_the_region_is_however_often_the_connection_breaks()
             (kept, upstream) = copy(&store);
         }
     }
-    let connection = connect(&region, host, &kept, &upstream);
+    let connection = connect(&feeds, &region, host, &kept, &upstream);
     until_same(&region, &kept).await;
     assert!(kept.current().index_is_true());
     // What is obeyed there is known here.
@@ -182,6 +190,7 @@ async fn what_a_host_sees_is_in_its_copy_when_it_is_answered_and_it_speaks_for_i
         instances.push(new.unwrap().id);
     }
     let (kept, upstream) = copy(&Arc::default());
+    let feeds = Feeds::default();
     let observed = |id| InstanceObserved {
         id,
         state: InstanceState::Running,
@@ -190,7 +199,7 @@ async fn what_a_host_sees_is_in_its_copy_when_it_is_answered_and_it_speaks_for_i
     };
     let away = kept.observed(observed(instances[0])).await.unwrap_err();
     assert_eq!(away.code, "Unavailable");
-    let connection = connect(&region, host, &kept, &upstream);
+    let connection = connect(&feeds, &region, host, &kept, &upstream);
     until_same(&region, &kept).await;
     kept.observed(observed(instances[0])).await.unwrap();
     for region in [&region, &kept] {
@@ -211,6 +220,11 @@ async fn what_a_host_sees_is_in_its_copy_when_it_is_answered_and_it_speaks_for_i
     kept.observed(observed(atoll_model::InstanceId::new(77)))
         .await
         .unwrap();
+    // What its instances wrote is known where the region is.
+    let written = feeds.console(host, InstanceId::new(5)).await;
+    assert_eq!(written, Some((b"\xffhello\n".to_vec(), Timestamp(7))));
+    assert_eq!(feeds.console(host, InstanceId::new(6)).await, None);
+    assert_eq!(feeds.console(HostId::new(9), InstanceId::new(5)).await, None);
     // A copy is changed by nobody but the region.
     let refused = kept.apply(AccountId::DEFAULT, make).await.unwrap_err();
     assert_eq!(refused.code, "Unavailable");
@@ -231,7 +245,11 @@ async fn told(lines: &[Vec<u8>]) -> io::Result<Option<LastWord>> {
     });
     let (from, mut to) = split(theirs);
     let mut from = BufReader::new(from);
-    let ended = tokio::time::timeout(PATIENCE, speak(&kept, &upstream, &mut from, &mut to)).await;
+    let consoles = Consoles {
+        host: None,
+        last: LastConsoles::default(),
+    };
+    let ended = tokio::time::timeout(PATIENCE, speak(&kept, &upstream, &consoles, &mut from, &mut to)).await;
     saying.abort();
     ended.expect("it does not end").0
 }
