@@ -548,17 +548,18 @@ fn a_revoked_rule_cuts(a: &Machine, b: &Machine, db_b: &Instance) {
     );
     rule(a, "RevokeSecurityGroupIngress", &db, "tcp", 5432, &web);
     let words = ["exec", "web-a", "--", "python3", "-c", GREETING, &db_b.v4, "1"];
-    // Its answer waits for the other host, but not for ever.
-    until("the revoked rule", || match a.house.ask(a.serving(), &words) {
-        output if output.status.success() => Err("it still lets in".into()),
-        _ => Ok(()),
-    });
     let to = format!("{}:5432", db_b.v4);
-    until("the drop", || {
-        let drops: Value = b.house.json(b.serving(), &["drops", "--json"]);
-        let mut drops = drops.as_array().unwrap().iter();
-        let found = drops.find(|drop| drop["destination"] == *to && drop["stage"] == "security-group-empty");
-        found.map(|_| ()).ok_or_else(|| "none".into())
+    // The call's answer waits for the other host, but not for ever.
+    until("the revoked rule", || {
+        if a.house.ask(a.serving(), &words).status.success() {
+            return Err("it still lets in".into());
+        }
+        let drops = b.house.json(b.serving(), &["drops", "--json"]);
+        let its = |drop: &&Value| drop["destination"] == *to && drop["stage"] == "security-group-empty";
+        match drops.as_array().unwrap().iter().find(its) {
+            Some(_) => Ok(()),
+            None => Err(format!("{drops:#}")),
+        }
     });
     rule(a, "AuthorizeSecurityGroupIngress", &db, "tcp", 5432, &web);
     a.python("web-a", GREETING, &[&db_b.v4, "100"]);
@@ -606,5 +607,52 @@ fn hosts_that_do_not_serve_speak_to_each_other_also_while_the_one_that_does_is_a
     a.serve();
     greeted(a, "web-a", &web_a);
     others.iter_mut().for_each(Machine::down);
+    a.down();
+}
+
+#[test]
+fn why_there_can_be_no_other_hosts_is_one_sentence() {
+    let (house, rootless) = (House::new(), House::rootless());
+    let userspace = ["--data-plane", "userspace"];
+    for (house, words, wanted) in [
+        (&house, &userspace[..], "leave --data-plane userspace out"),
+        (&rootless, &[], "--underlay needs root and the eBPF data plane"),
+    ] {
+        let all = [&["--ephemeral", "--underlay", "192.0.2.1"], words].concat();
+        let error = house.try_serve(&all).err().unwrap();
+        assert!(error.contains(wanted), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let Some(mut machines) = machines(&["a", "b"], false, 1500) else {
+        return;
+    };
+    let [a, b] = machines.hosts.as_mut_slice() else {
+        panic!()
+    };
+    let data = a.house.data();
+    let refused = |a: &Machine, address: &str| {
+        let words = ["--data-dir", data.to_str().unwrap(), "--underlay", address];
+        a.house.try_serve(&words).err().unwrap()
+    };
+    let error = refused(a, "192.0.2.99");
+    assert!(
+        error.contains("the underlay's address 192.0.2.99 is not this host's"),
+        "{error}"
+    );
+    a.network.ip("link add other type vxlan external dstport 4789");
+    a.network.ip("link set other up");
+    let error = refused(a, &a.address);
+    assert!(error.contains("UDP port 4789"), "{error}");
+    a.network.ip("link del other");
+    // A host of the other family would be reached by nobody.
+    a.serve();
+    b.network.ip("address add 2001:db8:eeee::2/64 dev eth0 nodad");
+    let run = format!("XDG_RUNTIME_DIR={}", a.house.path().join("run").display());
+    let feed = ["--", "env", &*run, env!("CARGO_BIN_EXE_atoll"), "feed"];
+    let words = ["join", "--name", "b", "--zone", "us-east-1b", "--underlay"];
+    let all = [&words[..], &["2001:db8:eeee::2"], &feed].concat();
+    let output = b.house.atoll(&all).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("name one of the same family"), "{error}");
     a.down();
 }

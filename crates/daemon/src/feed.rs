@@ -140,6 +140,13 @@ async fn admit(daemon: &Daemon, asked: &Follow) -> Result<(RegionHandle, (Seat, 
     })?;
     let name: HostName = asked.name.parse().map_err(|error| format!("{error}"))?;
     let underlay = asked.underlay.ok_or("--underlay is missing")?;
+    if let Some(own) = daemon.tunnel.map(|tunnel| tunnel.address)
+        && own.is_ipv4() != underlay.is_ipv4()
+    {
+        return Err(format!(
+            "its own address for other hosts is {own}: name one of the same family with --underlay"
+        ));
+    }
     let zones = asked.zones.iter().map(|zone| zone.parse::<ZoneName>());
     let zones: Vec<ZoneName> = zones
         .collect::<Result<_, _>>()

@@ -22,7 +22,7 @@ use atoll_model::AccountId;
 use atoll_model::row::Revision;
 use atoll_plane::Tunnel;
 use atoll_region::Config;
-use atoll_region::host::JoinHost;
+use atoll_region::host::{self, JoinHost};
 use atoll_region::vpc::CreateDefaultVpc;
 use atoll_store::{Embedded, Memory, Store, StoreError};
 use tokio::sync::Notify;
@@ -267,7 +267,10 @@ impl Opened {
 
     /// Enters this host as the one that serves the region, so that others can be.
     async fn enter(&self, region: &RegionHandle, tunnel: &Tunnel) -> Result<(), ServeError> {
-        let name = self.options.host_name.clone().or_else(hosts::own_name);
+        // One that has served keeps its name, whatever the system is called by now.
+        let known = || Some(host::serving(&region.current())?.name.clone());
+        let name = self.options.host_name.clone().or_else(known);
+        let name = name.or_else(hosts::own_name);
         let join = JoinHost {
             name: name.ok_or_else(|| ServeError::Underlay("name this host with --host-name".into()))?,
             underlay: tunnel.address,

@@ -110,7 +110,13 @@ pub fn open(options: Options) -> Result<Opened, ServeError> {
             }
             let host = Host::open(&run_directory, &state)?;
             if let Some(underlay) = &underlay {
-                tunnel = Some(make_tunnel(&host, underlay, passing.as_deref())?);
+                let made = make_tunnel(&host, underlay, passing.as_deref());
+                tunnel = Some(made.inspect_err(|_| {
+                    let _ = std::fs::remove_file(&control_path);
+                    if !run_directory.exists() {
+                        let _ = std::fs::remove_file(places::data_record(&run_base, endpoint.port()));
+                    }
+                })?);
             }
             // From here on the network is the holder's; what was opened above stays on the host's.
             host.enter()?;
