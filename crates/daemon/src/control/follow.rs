@@ -21,8 +21,7 @@ pub const PROTOCOL: u32 = 1;
 pub const MAX_ROWS: usize = 512;
 /// A line of rows ends when it has so many bytes.
 pub const FULL: usize = 1024 * 1024;
-/// The longest line of the region's host, in bytes: a full one and the largest row, whose text is escaped once more
-/// at the worst.
+/// The longest line of the region's host, in bytes: several times a full one with the largest row that a store takes.
 pub const MAX_FROM_REGION: usize = 16 * 1024 * 1024;
 /// The longest line of another host, in bytes: a console has 64 KiB, of which each byte takes six at the worst.
 pub const MAX_FROM_HOST: usize = 512 * 1024;
