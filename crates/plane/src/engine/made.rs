@@ -7,8 +7,9 @@
 //! A change of configuration does not: it is obeyed at once, however many there are. Where the rules are not those any more
 //! by which the kernel made a flow, it is not walked, but known as its decision has said ([`Course`](atoll_fabric::Course)).
 //!
-//! Flows have numbers, counted up and wrapping. The kernel ends those that say RST itself; those that have said FIN both ways end
-//! here, when their last packets had time to come.
+//! Flows have numbers, counted up and wrapping. The kernel ends those itself that say RST, or of which both sides have acknowledged
+//! the other's FIN. Those that have said FIN both ways and were not seen to acknowledge it end here, when their last packets had
+//! time to come.
 
 use atoll_fabric::{Effects, L4, Packet, Said, Verdict};
 use atoll_model::Timestamp;
