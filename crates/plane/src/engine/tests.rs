@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
-use atoll_fabric::{Verdict, walk};
+use atoll_fabric::{CellId, Dependencies, Verdict, walk};
 use atoll_net::Mac;
 use atoll_net::packet::{Frame, Sum, parse, protocol, tcp_flags};
 
@@ -566,4 +566,69 @@ fn a_checksum_unfinished_inside_a_datagram_is_finished() {
         assert_eq!(out, [], "{start} {offset}");
         assert_eq!(world.engine.counters.stage(Stage::Malformed), before + 1);
     }
+}
+
+#[test]
+fn a_connection_that_finds_room_for_one_end_makes_stale_what_was_answered_for_want_of_it() {
+    let now = Timestamp(1_700_000_000_000);
+    let mut capacity = Capacity::SMALL;
+    capacity.flows.ipv4 = 1;
+    let mut engine = Engine::new(Fabric::default(), capacity, 11, now);
+    // Nobody's share is looked at: there is room for one end, whosever.
+    engine.fabric.apply(&rows::base());
+    let [_, client, server, _] = hosts();
+    let members = [("ingress", rows::all(), rows::in_group(rows::CLOSED))];
+    engine.fabric.apply(&rows::put(vec![rows::group(rows::FROM_OPEN, &members)]));
+    for (ifindex, host) in [(1, &client), (2, &server)] {
+        engine.fabric.apply(&host.delta());
+        engine.port_up(ifindex, Attachment::Eni(host.id())).unwrap();
+    }
+    let opening = Packet {
+        ingress: Port::Eni(client.id()),
+        src_mac: client.mac(),
+        dst_mac: rows::subnet(client.subnet).router_mac(),
+        src: client.v4().into(),
+        dst: server.v4().into(),
+        protocol: protocol::UDP,
+        l4: L4::Ports {
+            src: 4000,
+            dst: 53,
+            tcp_flags: 0,
+        },
+        hop_limit: 64,
+        length: 60,
+        dont_fragment: true,
+        fragment: None,
+        quote: None,
+    };
+    let outcome = engine.walk_from_here(&engine.flows, &opening, now, &mut ());
+    assert_eq!(outcome.stage(), Stage::Delivered);
+    let cells: Vec<CellId> = outcome
+        .effects
+        .begun()
+        .map(|connection| {
+            let mut wanted = Dependencies::default();
+            wanted.add(connection);
+            engine.cells.intern(&wanted)
+        })
+        .collect();
+    assert_eq!(cells.len(), 2, "both ends track it");
+    let before = engine.cells.generation(cells[0]);
+    assert!(!engine.commit(&outcome.effects, now, 0));
+    assert_eq!(engine.flows.connections(), 1);
+    assert_ne!(engine.cells.generation(cells[0]), before);
+    // Where nothing of it stands, nothing has changed.
+    let other = Packet {
+        l4: L4::Ports {
+            src: 4001,
+            dst: 53,
+            tcp_flags: 0,
+        },
+        ..opening
+    };
+    let empty = Flows::new(capacity.flows, now);
+    let outcome = engine.walk_from_here(&empty, &other, now, &mut ());
+    let before = engine.cells.generation(cells[0]);
+    assert!(!engine.commit(&outcome.effects, now, 0));
+    assert_eq!(engine.cells.generation(cells[0]), before);
 }
