@@ -578,7 +578,9 @@ fn a_connection_that_finds_room_for_one_end_makes_stale_what_was_answered_for_wa
     engine.fabric.apply(&rows::base());
     let [_, client, server, _] = hosts();
     let members = [("ingress", rows::all(), rows::in_group(rows::CLOSED))];
-    engine.fabric.apply(&rows::put(vec![rows::group(rows::FROM_OPEN, &members)]));
+    engine
+        .fabric
+        .apply(&rows::put(vec![rows::group(rows::FROM_OPEN, &members)]));
     for (ifindex, host) in [(1, &client), (2, &server)] {
         engine.fabric.apply(&host.delta());
         engine.port_up(ifindex, Attachment::Eni(host.id())).unwrap();
