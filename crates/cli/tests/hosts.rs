@@ -419,8 +419,11 @@ fn two_hosts_are_one_region() {
     let mut lockstep = Inside::start(a, "web-a", LOCKSTEP, &[&db_b.v4]);
     lockstep.goes_on(200);
     for (host, own, other) in [(&*a, "web-a", "b"), (b, "db-b", "a")] {
-        let flows = host.say(&["flows", own]);
-        assert!(flows.contains(&format!("host {other}")), "{flows}");
+        // By the end that is here, and by the other.
+        for name in [own, "db-b"] {
+            let flows = host.say(&["flows", name]);
+            assert!(flows.contains(&format!("host {other}")), "{flows}");
+        }
     }
     // Nothing is lost when the other host's daemon is killed, while there is none, and when the next one takes over.
     b.kill();

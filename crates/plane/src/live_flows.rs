@@ -154,9 +154,12 @@ impl Scan {
     pub(crate) fn step(&mut self, engine: &Engine, beside: &Beside<'_>, query: &FlowQuery) {
         let start = engine.cache.worth_looking_at(self.place);
         let end = (start + PLACES).min(engine.cache.places());
-        let wanted: Option<Vec<PortSlot>> = query.ports.as_ref().map(|ports| {
+        let wanted = query.ports.as_ref().map(|ports| {
             let standing = ports.iter().filter_map(|port| engine.ports.named(*port));
-            standing.map(|standing| standing.slot).collect()
+            Wanted {
+                ports,
+                slots: standing.map(|standing| standing.slot).collect(),
+            }
         });
         self.place = end;
         let mut told = 0;
@@ -168,7 +171,7 @@ impl Scan {
             if self.listed.contains(&key) {
                 continue;
             }
-            let Some(seen) = Seen::new(engine, beside, key, &found, wanted.as_deref()) else {
+            let Some(seen) = Seen::new(engine, beside, key, &found, wanted.as_ref()) else {
                 continue;
             };
             if self.found.flows.len() >= query.limit {
@@ -214,6 +217,13 @@ impl Scan {
     }
 }
 
+/// Ports by which flows are looked for.
+struct Wanted<'a> {
+    ports: &'a [Port],
+    /// Of those that stand here.
+    slots: Vec<PortSlot>,
+}
+
 impl Seen {
     /// What an entry says; `None` if it is nobody's any more, or passes by the ports that are wanted.
     fn new(
@@ -221,17 +231,25 @@ impl Seen {
         beside: &Beside<'_>,
         key: Key,
         found: &Found,
-        wanted: Option<&[PortSlot]>,
+        wanted: Option<&Wanted<'_>>,
     ) -> Option<Seen> {
         let path = engine.cache.path(found.path).0?;
-        if wanted.is_some_and(|wanted| !wanted.contains(&key.slot()) && !wanted.contains(&path.out)) {
+        let from = engine.incoming(key.slot());
+        let not_here = |wanted: &&Wanted<'_>| {
+            !wanted
+                .slots
+                .iter()
+                .any(|slot| [key.slot(), path.out].contains(slot))
+        };
+        // Of a flow with another host, the port that is wanted may be there.
+        let elsewhere = wanted.filter(not_here);
+        if elsewhere.is_some() && from.is_none() && path.tunnel.is_none() {
             return None;
         }
         let now = beside.now.0 as u32;
         let holds = engine.cache.answer(found, &engine.cells, now).is_some();
         let (src, dst) = key.addresses();
         let (src_mac, dst_mac) = path.macs.unwrap_or((Mac::default(), Mac::default()));
-        let from = engine.incoming(key.slot());
         let ingress = match &from {
             Some(from) => engine.ports_of(&from.label(), (src_mac, dst_mac), src)?.0,
             None => engine.ports.get(key.slot())?.attachment.port(),
@@ -255,6 +273,9 @@ impl Seen {
             Some(label) => engine.ports_of(label, (path.src_mac, path.dst_mac), sent.src)?.1,
             None => engine.ports.get(path.out)?.attachment.port(),
         };
+        if elsewhere.is_some_and(|wanted| !wanted.ports.iter().any(|port| [ingress, out].contains(port))) {
+            return None;
+        }
         let tracked = |port: Port, packet: &Packet, outbound: bool| match port {
             Port::Eni(eni) => engine
                 .fabric

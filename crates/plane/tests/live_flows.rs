@@ -280,6 +280,18 @@ fn a_flow_between_hosts_is_told_once_at_each_with_the_other_and_its_way_here() {
                     .find(|flow| flow.forward.came.src.is_ipv4() == from.is_ipv4())
                     .unwrap()
             });
+            // Whoever asks for the other host's port finds it, too.
+            for (host, port) in [(0, far.eni), (1, near.eni)] {
+                let query = ask(10, Some(vec![Port::Eni(port)]));
+                let of_it = |flow: &LiveFlow| flow.forward.came.src.is_ipv4() == from.is_ipv4();
+                flows(&two.rigs[host].plane, &query, |found| {
+                    delivers(&client, to, &server, b"question");
+                    delivers(&server, from, &client, b"answer");
+                    found.flows.iter().any(of_it)
+                });
+                let nobody = ask(10, Some(vec![Port::Eni(atoll_model::EniId::new(4711))]));
+                assert_eq!(two.rigs[host].plane.live_flows(&nobody).unwrap().flows.len(), 0);
+            }
             for (host, flow) in told.iter_mut().enumerate() {
                 let (forward, back) = (flow.forward, flow.back.unwrap());
                 assert_eq!(forward.came, between((from, 4000), (to, 53)));
