@@ -147,8 +147,12 @@ impl Daemon {
             .iter()
             .find(|region| region.get::<Instance>(instance.id).is_some())?;
         let host = name_of(region, instance.host).unwrap_or_else(|| "that serves the region".into());
+        let word = match atoll_model::image::is_machine(instance.image) {
+            true => "machine",
+            false => "exec",
+        };
         Some(format!(
-            "instance {} is on the host {host}: run `atoll exec` there",
+            "instance {} is on the host {host}: run `atoll {word}` there",
             instance.id
         ))
     }
