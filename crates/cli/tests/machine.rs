@@ -326,9 +326,9 @@ fn a_machine(house: House, plane: &str) {
     let instance = format!("InstanceId.1={}", lab.id);
     lab.api(&["StopInstances", &instance]);
     let (code, said) = ended(child);
-    assert_eq!(code, Some(128 + 15), "{said}");
+    assert!(matches!(code, Some(137 | 143)), "{code:?} {said}");
     assert!(
-        said.ends_with(": the instance stops, and so its machine\n"),
+        said.contains(": the instance stops, and so its machine\n"),
         "{said}"
     );
     lab.until_state("stopped");
