@@ -66,6 +66,11 @@ impl Shim {
 
     /// A command is there that wants the TAPs.
     pub(super) fn machine_opening(&mut self, mut connection: Connection, command: &str, pid: Option<u32>) {
+        // One that has just ended closed its connection before whoever waited for it went on.
+        if let Some(client) = self.machine.as_mut().and_then(|machine| machine.client.as_mut()) {
+            client.connection.fill();
+        }
+        self.machine_messages();
         let id = self.report.id.clone();
         let refusal = match &self.machine {
             None => Some(Error::NotMachine(id)),
