@@ -317,7 +317,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 
 	asm volatile("" ::: "memory");
 	if (port < decision->lowest || port > decision->highest || (__s32)(decision->expires - seen->clock) <= 0 ||
-	    seen->port->may_make == 0 || !attended(seen))
+	    (__s32)seen->port->may_make <= 0 || !attended(seen))
 		return to_engine(seen, COUNT_NO_FLOW);
 	block = decision->block;
 	seen_port = block ? bpf_htons(block | (port & 0xff)) : seen->src_port;
@@ -421,7 +421,7 @@ static __always_inline int new_connection(struct __sk_buff *skb, struct decision
 	__sync_lock_test_and_set(&event->sequence, number);
 	if (failed)
 		return to_engine(seen, COUNT_NO_FLOW);
-	seen->port->may_make--; /* about: two processors may count one */
+	seen->port->may_make--; /* about: two processors may count one, or below none */
 	seen->counts->of[COUNT_MADE]++;
 	return obey(skb, &path, seen_port, seen, segments);
 }

@@ -153,7 +153,7 @@ struct renewal {
 /* A port. */
 struct port {
 	__u32 slot_and_one; /* 0: none */
-	__u32 may_make;     /* flows that may still be made from its packets: the engine gives anew */
+	__u32 may_make;     /* flows that may still be made from its packets, none if it is negative: the engine gives anew */
 	__u32 may_come;     /* one more than its packets that the engine still takes; 0: as many as there are */
 	__u32 refused;      /* packets that it did not take: the programs alone count */
 	__u32 sums;         /* of a TAP: 1 where whoever reads it takes packets with unfinished checksums */

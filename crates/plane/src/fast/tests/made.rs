@@ -365,6 +365,23 @@ fn whoever_takes_all_places_leaves_others_theirs() {
     assert!(runs(&twin, &syn(services[0], 5000), tcp_flags::SYN));
 }
 
+#[test]
+fn two_processors_that_make_a_ports_last_flow_at_once_leave_it_no_others() {
+    let Some((mut twin, services)) = open() else {
+        return;
+    };
+    for dst in services {
+        let opening = syn(dst, 5000);
+        let at = ifindex(&twin, &opening);
+        let left = twin.fast.ports.nth_word(at as usize, 1).unwrap();
+        // Both have seen one, and both have counted theirs.
+        left.store(1_u32.wrapping_sub(2), std::sync::atomic::Ordering::Relaxed);
+        assert!(!offer(&mut twin, &opening).by_kernel);
+        twin.fast.refill(|_| 1);
+        assert!(offer(&mut twin, &syn(dst, 5001)).by_kernel);
+    }
+}
+
 /// A host that only members of a group reach, and so tracks who does; a connection to it, which decisions are about by now.
 fn tracking() -> Option<(Twin, [Packet; 2])> {
     if !machine(5) {
