@@ -54,7 +54,8 @@ pub(crate) fn configure(spec: &PortSpec) -> Result<()> {
 }
 
 /// A descriptor of the TAP for the machine `id`, as a new machine has it: the reader takes neither unfinished checksums nor
-/// super-segments until it says so (`TUNSETOFFLOAD`).
+/// super-segments until it says so (`TUNSETOFFLOAD`), and no filter of an earlier reader stands in its way. All of that the
+/// device keeps from one reader to the next.
 pub(crate) fn open(id: &str, spec: &PortSpec) -> Result<OwnedFd> {
     let tap = device()?;
     attach(&tap, &spec.host_name()).map_err(|error| match Errno::from_io_error(&error) {
@@ -65,11 +66,20 @@ pub(crate) fn open(id: &str, spec: &PortSpec) -> Result<OwnedFd> {
         _ => failed(spec)(Error::io("open its TAP", error)),
     })?;
     let (header, little_endian) = (HEADER, 0 as libc::c_int);
-    // SAFETY: the first takes a number, the others read an integer that outlives the call.
+    let (most_unread, no_program) = (libc::c_int::MAX, -1 as libc::c_int);
+    // `struct tun_filter` that names no address, and so lets all through; and `struct sock_fprog`, which is not looked at.
+    let (all, unread) = ([0_u16; 2], [0_u64; 2]);
+    // SAFETY: the first two take a number, the others read what outlives the call and is as long as they want it.
     let failed_at = unsafe {
-        libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) < 0
+        libc::ioctl(tap.as_raw_fd(), libc::TUNSETPERSIST, 1 as libc::c_ulong) < 0
+            || libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) < 0
             || libc::ioctl(tap.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const header) < 0
             || libc::ioctl(tap.as_raw_fd(), libc::TUNSETVNETLE, &raw const little_endian) < 0
+            || libc::ioctl(tap.as_raw_fd(), libc::TUNSETSNDBUF, &raw const most_unread) < 0
+            || libc::ioctl(tap.as_raw_fd(), libc::TUNSETTXFILTER, &raw const all) < 0
+            || libc::ioctl(tap.as_raw_fd(), libc::TUNDETACHFILTER, &raw const unread) < 0
+            || libc::ioctl(tap.as_raw_fd(), libc::TUNSETFILTEREBPF, &raw const no_program) < 0
+            || libc::ioctl(tap.as_raw_fd(), libc::TUNSETSTEERINGEBPF, &raw const no_program) < 0
     };
     if failed_at {
         return Err(failed(spec)(Error::io(

@@ -291,6 +291,58 @@ fn what_does_not_end_with_its_instance_is_killed() {
     );
 }
 
+/// What a command can do to its TAP that the device keeps when it is gone.
+const SPOILER: &str = r"
+import ctypes, fcntl, struct, sys
+TUNSETPERSIST, TUNATTACHFILTER, TUNSETTXFILTER, TUNSETSNDBUF = 0x400454cb, 0x401054d5, 0x400454d1, 0x400454d4
+if 'filters' in sys.argv:
+    # One address, that is nobody's; a program that takes no byte of anything.
+    fcntl.ioctl(3, TUNSETTXFILTER, struct.pack('=HH6s', 0, 1, b''))
+    program = ctypes.create_string_buffer(struct.pack('=HBBI', 6, 0, 0, 0))
+    fcntl.ioctl(3, TUNATTACHFILTER, struct.pack('@HP', 1, ctypes.addressof(program)))
+    fcntl.ioctl(3, TUNSETSNDBUF, struct.pack('=i', 1))
+else:
+    fcntl.ioctl(3, TUNSETPERSIST, 0)
+";
+
+#[test]
+fn what_a_command_did_to_its_tap_is_not_the_next_ones() {
+    let name = "what_a_command_did_to_its_tap_is_not_the_next_ones";
+    as_root_and_as_user_with_taps(name, |bed: &mut Bed| {
+        let (own, neighbour) = (port("eni-1", 0, 5), port("eni-2", 0, 6));
+        if !launched(bed, &machine("i-vm"), std::slice::from_ref(&own)) {
+            return;
+        }
+        bed.launch(&instance("i-box"), std::slice::from_ref(&neighbour));
+        bed.bridge(&[&own, &neighbour]);
+        for what in ["filters", "persistence"] {
+            let before = bed.host.instance("i-vm").unwrap().ports;
+            let spoiler = ["/usr/bin/python3", "-c", SPOILER, what];
+            let (code, said) = ended(command(bed, "i-vm", &spoiler).spawn().unwrap());
+            assert_eq!((code, said.as_str()), (Some(0), ""), "{what}");
+            let (child, _output) = host(bed, "i-vm");
+            let report = bed.until("i-vm", "what is at it", |report| report.machine.is_some());
+            // The planes see a port by its index.
+            if what == "persistence" {
+                assert_eq!(report.ports.len(), 1);
+                assert_ne!(report.ports, before);
+                let host_name = own.host_name();
+                bed.in_fabric(&["ip", "link", "set", "dev", &host_name, "master", "br0"], b"");
+            } else {
+                assert_eq!(report.ports, before);
+            }
+            assert!(answers(bed, "i-box", "10.0.0.5"), "{what}");
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+            ended(child);
+            bed.until("i-vm", "nothing at it", |report| report.machine.is_none());
+        }
+        // It stands without a reader, too.
+        assert!(bed.in_fabric(&["ip", "link"], b"").contains(&own.host_name()));
+        bed.host.stop("i-vm", GRACE).unwrap();
+        assert!(!bed.in_fabric(&["ip", "link"], b"").contains(&own.host_name()));
+    });
+}
+
 #[test]
 fn interfaces_come_and_go_while_it_runs_and_a_shim_that_dies_leaves_nothing() {
     let name = "interfaces_come_and_go_while_it_runs_and_a_shim_that_dies_leaves_nothing";

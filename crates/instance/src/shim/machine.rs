@@ -3,8 +3,8 @@
 use super::{Ending, Shim};
 use crate::frame::Connection;
 use crate::protocol::{MachineBegin, MachineEnd, MachineInput, MachineOutput};
-use crate::{Error, InstanceState, MachineReport, PortSpec, Result, tap};
-use std::os::fd::AsFd;
+use crate::{Error, InstanceState, MachineReport, PortSpec, Result, sys, tap};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// How long a client may take to tell that what it killed has ended.
@@ -112,14 +112,14 @@ impl Shim {
         }
     }
 
-    fn hand_over(&self, connection: &mut Connection) -> Result<()> {
+    fn hand_over(&mut self, connection: &mut Connection) -> Result<()> {
         let mut ports: Vec<PortSpec> = self.stored.ports.clone();
         ports.sort_by_key(|port| port.device_index);
-        let id = &self.report.id;
         let taps = ports
             .iter()
-            .map(|port| tap::open(id, port))
+            .map(|port| self.open_tap(port))
             .collect::<Result<Vec<_>>>()?;
+        let id = &self.report.id;
         let descriptors: Vec<_> = taps.iter().map(AsFd::as_fd).collect();
         let begin = MachineBegin {
             id: id.clone(),
@@ -128,6 +128,21 @@ impl Shim {
             ports,
         };
         connection.send_with(&MachineOutput::Begin(begin), &descriptors)
+    }
+
+    /// A command may have ended its TAP's persistence: whoever has the descriptor may. Then it is made again.
+    fn open_tap(&mut self, spec: &PortSpec) -> Result<OwnedFd> {
+        let stands =
+            self.report.ports.iter().any(|port| {
+                port.id == spec.id && sys::interface_index(&port.host_name) == Some(port.host_index)
+            });
+        if !stands {
+            self.generation += 1;
+            let made = tap::create(spec, self.generation)?;
+            self.report.ports.retain(|port| port.id != spec.id);
+            self.report.ports.push(made);
+        }
+        tap::open(&self.report.id, spec)
     }
 
     /// Hears what the client says, or that it is gone.
