@@ -150,6 +150,9 @@ static __always_inline int obey(struct __sk_buff *skb, struct path *path, __be16
 		sum = seen->at + __builtin_offsetof(struct udphdr, check);
 		flags |= BPF_F_MARK_MANGLED_0;
 		break;
+	case IPPROTO_TCP:
+		sum = seen->at + __builtin_offsetof(struct tcphdr, check);
+		break;
 	default:
 		sum = seen->at + 2;
 	}
@@ -259,7 +262,7 @@ network:;
 	if (path->flags & PATH_TUNNEL) {
 		/* Where it is delivered it is counted as such. */
 		seen->counts->of[COUNT_ELSEWHERE] += segments;
-		return send_elsewhere(skb, path->ifindex, path->version);
+		return send_elsewhere(skb, path->ifindex, path->version, sum);
 	}
 	seen->counts->of[path->flags & PATH_EXITS ? COUNT_EXITED : COUNT_DELIVERED] += segments;
 	if (path->flags & PATH_REDIRECT)

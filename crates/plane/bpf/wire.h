@@ -6,6 +6,8 @@
 #ifndef ATOLL_WIRE_H
 #define ATOLL_WIRE_H
 
+#include <asm/errno.h>
+
 #include "tables.h"
 
 /* What the kernel's helpers read and write. In a map, since a program's stack has no room for it. */
@@ -47,8 +49,25 @@ static __always_inline int put_around(struct __sk_buff *skb, struct around *arou
 	       !bpf_skb_set_tunnel_opt(skb, &around->policy, sizeof(around->policy));
 }
 
-/* Sends a packet to another host as its path says. Apart, so that others need no room for it. */
-static __noinline int send_elsewhere(struct __sk_buff *skb, __u32 place, __u32 version)
+/* Whether a checksum that is left to the device is not to be written before its own field, which begins at `field`: over ports or
+ * addresses, say. Its sender names the place, and the kernel writes there when the packet leaves for the other host. Where it
+ * is no program may read, but two helpers tell: the one that changes sums leaves an unfinished one alone where it is not
+ * told that addresses change, and the other refuses to cut a packet off before that place. */
+static __always_inline int finished_in_place(struct __sk_buff *skb, __u32 field)
+{
+	__be16 was, is;
+
+	if (bpf_skb_load_bytes(skb, field, &was, sizeof(was)) || bpf_l4_csum_replace(skb, field, 0, bpf_htons(1), sizeof(was)) ||
+	    bpf_skb_load_bytes(skb, field, &is, sizeof(is)))
+		return 0;
+	if (is != was)
+		return !bpf_skb_store_bytes(skb, field, &was, sizeof(was), 0);
+	/* Where it does not refuse, the packet is cut off, and no good any more. */
+	return bpf_skb_change_tail(skb, field + 1, 0) == -EINVAL;
+}
+
+/* Sends a packet, whose checksum is at `field`, to another host as its path says. Apart, so that others need no room for it. */
+static __noinline int send_elsewhere(struct __sk_buff *skb, __u32 place, __u32 version, __u32 field)
 {
 	struct tunnel *tunnel = bpf_map_lookup_elem(&tunnels, &place);
 	struct around *around;
@@ -63,7 +82,8 @@ static __noinline int send_elsewhere(struct __sk_buff *skb, __u32 place, __u32 v
 	surround(around, tunnel->host, tunnel->own, tunnel->network, tunnel->tag, tunnel->v6);
 	ifindex = tunnel->ifindex;
 	asm volatile("" ::: "memory");
-	if (*(volatile __u32 *)&tunnel->version != version || !put_around(skb, around, tunnel->v6))
+	if (*(volatile __u32 *)&tunnel->version != version || !put_around(skb, around, tunnel->v6) ||
+	    !finished_in_place(skb, field))
 		return DROP;
 	return bpf_redirect(ifindex, 0);
 }

@@ -6,11 +6,11 @@ mod rig;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use atoll_fabric::{Site, Stage};
-use atoll_net::packet::Sum;
+use atoll_net::packet::{Sum, protocol};
 use atoll_plane::{Capacity, Plane, PlaneError};
 use rig::errors::segments_of;
 use rig::two_hosts::{NETWORK, TwoHosts};
-use rig::wire::Datagram;
+use rig::wire::{Datagram, Wire};
 use rig::{Guest, OUTSIDE_V4, Rig, kernel_scenario, rows, socket};
 
 const BULK: usize = 20_000_000;
@@ -136,6 +136,69 @@ fn a_changed_acl_cuts_what_goes_from_host_to_host_at_either_end() {
             two.apply(&rows::put(vec![rows::acl(&[], &[])]));
             socket::delivers(&here, far.v4, &there, b"again");
         }
+    });
+}
+
+/// A sender names the place of a checksum that is left to the device. Between hosts it is written after the packet was judged.
+#[test]
+fn a_checksum_that_is_finished_on_the_way_to_another_host_is_not_written_over_what_was_judged() {
+    kernel_scenario(|| {
+        let (two, near, far) = TwoHosts::with_guests(1500, false);
+        // As a device that finishes none.
+        let words = ["-K", "eth0", "tx", "off"];
+        match two.underlays[0].run(|| rig::quiet("ethtool", &words).status()) {
+            Ok(status) => assert!(status.success()),
+            Err(_) => {
+                eprintln!("SKIPPED: there is no ethtool");
+                return;
+            }
+        }
+        let here = near.namespace.udp(near.v4, 5000);
+        let (there, other) = (far.namespace.udp(far.v4, 53), far.namespace.udp(far.v4, 22));
+        for _ in 0..5 {
+            socket::delivers(&here, far.v4, &there, b"there");
+            socket::delivers(&there, near.v4, &here, b"back");
+        }
+        let left = |offset: u16| {
+            let mut header = [0; 10];
+            header[0] = 1;
+            header[6..8].copy_from_slice(&34_u16.to_ne_bytes());
+            header[8..10].copy_from_slice(&offset.to_ne_bytes());
+            header
+        };
+        let datagram = Datagram::from(&near, far.v4.into(), (5000, 53), &[0; 4]);
+        let mut segment = datagram.segment();
+        segment[6..8].fill(0);
+        // The sum of all is, inverted, the number of another port.
+        let sum = !Sum::default().bytes(&segment).fold();
+        let missing = Sum::default()
+            .bytes(&sum.to_be_bytes())
+            .bytes(&(!22_u16).to_be_bytes());
+        segment[8..10].copy_from_slice(&missing.fold().to_be_bytes());
+        let wire = Wire::new(&near.namespace);
+        let frame = datagram.frame(protocol::UDP, &segment, (0, 0));
+        let elsewhere = || {
+            two.rigs[0]
+                .plane
+                .counters()
+                .unwrap()
+                .kernel
+                .unwrap()
+                .sent_elsewhere
+        };
+        let before = elsewhere();
+        wire.send_behind(&left(2), &frame);
+        // What is behind it is as the sender says.
+        wire.send_behind(&left(10), &frame);
+        let mut buffer = [0; 100];
+        let (length, _) = there.recv_from(&mut buffer).unwrap();
+        assert_eq!((length, &buffer[..2]), (4, &segment[8..10]));
+        assert_eq!(elsewhere(), before + 2, "both are known");
+        socket::delivers(&here, far.v4, &there, b"and those that are right");
+        // What was sent first would have come first.
+        here.send_to(b"for that port", (far.v4, 22)).unwrap();
+        let (length, _) = other.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"for that port");
     });
 }
 

@@ -59,7 +59,12 @@ impl Wire {
     }
 
     pub fn send(&self, frame: &[u8]) {
-        let with_header = [&[0; VNET][..], frame].concat();
+        self.send_behind(&[0; VNET], frame);
+    }
+
+    /// Says in front of it what is left to be done.
+    pub fn send_behind(&self, header: &[u8; VNET], frame: &[u8]) {
+        let with_header = [&header[..], frame].concat();
         send_frame(&self.socket, self.ifindex, &with_header);
     }
 
