@@ -46,7 +46,7 @@ pub enum Command {
     /// Show flows, rates, misses and drops as they happen.
     Top(Top),
     /// What `atoll join` on another host has run on the region's host: hands on what it is told, nothing else.
-    Feed,
+    Feed(Feed),
     /// Take a host out of a region: one that is to have no part in it any more.
     ForgetHost(ForgetHost),
     /// Print shell exports: eval "$(atoll env)".
@@ -121,6 +121,13 @@ pub struct Join {
     /// What reaches `atoll feed` on the region's host: a program and its arguments, no shell. It is run again whenever it ends.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct Feed {
+    /// The only host that may join by it: without, whoever runs it may join by any host's name.
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<HostName>,
 }
 
 #[derive(Debug, Args)]

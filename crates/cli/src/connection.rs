@@ -128,12 +128,12 @@ impl Connection {
         Ok(places::find_control_socket(self.port))
     }
 
-    /// Hands a connection on to another host.
+    /// Hands a connection on to another host; with `host` it may join by that name alone.
     ///
     /// # Errors
     /// When the daemon is elsewhere or does not answer.
-    pub fn feed(&self) -> Result<UnixStream, ConnectionError> {
-        Ok(feed(&self.control_socket()?)?)
+    pub fn feed(&self, host: Option<String>) -> Result<UnixStream, ConnectionError> {
+        Ok(feed(&self.control_socket()?, host)?)
     }
 
     /// Asks over the control socket.

@@ -10,10 +10,12 @@ use atoll_daemon::control::client::ControlError;
 use atoll_daemon::places;
 
 use crate::Outcome;
+use crate::arguments::Feed;
 use crate::connection::{Connection, ConnectionError};
 
-pub fn run(endpoint: Option<String>) -> Outcome {
-    let socket = match Connection::new(endpoint)?.feed() {
+pub fn run(endpoint: Option<String>, arguments: Feed) -> Outcome {
+    let host = arguments.host.map(|host| host.to_string());
+    let socket = match Connection::new(endpoint)?.feed(host) {
         Err(ConnectionError::Control(ControlError::NotRunning { path })) => {
             let hint = match places::is_root() {
                 true => "start it with `atoll serve --underlay ADDRESS`",

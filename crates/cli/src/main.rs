@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Command::Drops(arguments) => drops::run(endpoint, arguments),
         Command::Flows(arguments) => flows::run(endpoint, arguments),
         Command::Top(arguments) => top::run(endpoint, arguments),
-        Command::Feed => feed::run(endpoint),
+        Command::Feed(arguments) => feed::run(endpoint, arguments),
         Command::ForgetHost(arguments) => forget_host::run(endpoint, arguments),
         Command::Env(arguments) => env::run(endpoint, arguments),
         Command::Api(arguments) => call::run(endpoint, arguments),

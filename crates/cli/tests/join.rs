@@ -310,7 +310,10 @@ fn the_latest_host_of_a_name_has_it_and_the_earlier_one_stays_away() {
 
 /// Says lines to the region's host as another host's command would hand them on; gives what comes back.
 fn told(a: &RegionHost, lines: &[&[u8]]) -> String {
-    let command = a.feed();
+    told_by(&a.feed(), lines)
+}
+
+fn told_by(command: &[String], lines: &[&[u8]]) -> String {
     let mut child = std::process::Command::new(&command[0])
         .args(&command[1..])
         .stdin(Stdio::piped())
@@ -361,6 +364,23 @@ fn what_a_hostile_host_says_is_refused_and_hurts_nobody() {
     ] {
         let said = told(&a, &[follow(name, underlay).as_bytes()]);
         assert!(said.contains(why), "{said}");
+    }
+    // A key of one host's own, and more than one question.
+    let feed = |host: &str| format!("{{\"ask\":\"feed\",\"host\":{host}}}\n");
+    let mut only_c = a.feed();
+    only_c.extend(["--host".into(), "c".into()]);
+    for lines in [
+        vec![follow("b", "192.0.2.2")],
+        vec![feed("null"), follow("b", "192.0.2.2")],
+        vec![feed("\"b\""), follow("b", "192.0.2.2")],
+    ] {
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        let said = told_by(&only_c, &lines);
+        assert!(
+            said.contains("as the host c alone") || said.contains("answers nothing else"),
+            "{said}"
+        );
+        assert!(!said.contains("welcome") && said.lines().count() == 1, "{said}");
     }
     let welcome = follow("b", "192.0.2.2");
     let observed = |number: u64, instance: &str| {

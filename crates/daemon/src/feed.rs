@@ -87,9 +87,23 @@ where
 {
     let (answers, answered) = mpsc::unbounded_channel();
     let asked = Asked::default();
+    let Calls { ended, asks } = calls;
+    let (last_word, ended_by) = oneshot::channel();
+    let calls = Calls {
+        ended: ended_by,
+        asks,
+    };
+    let sent_away = async move {
+        let (why, again) = ended.await.unwrap_or(("the region's host ends", true));
+        let _ = last_word.send((why, again));
+        // Who takes nothing hears no last word, and goes all the same.
+        tokio::time::sleep(ALIVE).await;
+        Ok(format!("away: {why}"))
+    };
     tokio::select! {
         ended = hear(handle, host, from, answers, &asked) => ended,
         ended = tell(handle, host, calls, to, answered, &asked) => ended,
+        ended = sent_away => ended,
     }
 }
 
@@ -359,6 +373,9 @@ async fn tell<W: AsyncWrite + Unpin>(
         tokio::select! {
             followed = follower.next() => match followed {
                 Some(Followed::Restart(region)) => {
+                    if region.get::<Host>(host).is_none() {
+                        return forgotten(to).await;
+                    }
                     let mut all = AllRows::new(&region);
                     while let Some(line) = all.line()? {
                         lines::write(to, &line).await?;
@@ -372,8 +389,7 @@ async fn tell<W: AsyncWrite + Unpin>(
                     lines::write(to, &encode(&FromRegion::Delta { revision, changes })?).await?;
                     at = Some(revision);
                     if published.region.get::<Host>(host).is_none() {
-                        end(to, "this host was forgotten (`atoll forget-host`)", false).await?;
-                        return Ok("forgotten".into());
+                        return forgotten(to).await;
                     }
                 }
                 None => return Ok("away: the region is no longer served".into()),
@@ -396,6 +412,12 @@ async fn tell<W: AsyncWrite + Unpin>(
             lines::write(to, &encode(&FromRegion::Answer { number, outcome })?).await?;
         }
     }
+}
+
+/// Ends a connection with a host that is none any more.
+async fn forgotten<W: AsyncWrite + Unpin>(to: &mut W) -> io::Result<String> {
+    end(to, "this host was forgotten (`atoll forget-host`)", false).await?;
+    Ok("forgotten".into())
 }
 
 /// Says the last word.

@@ -43,19 +43,40 @@ pub(crate) async fn next<R: AsyncBufRead + Unpin>(
     }
 }
 
+/// How long the other side may take nothing at all: its disk may be slow, and it reads on when that is done.
+const TAKEN: Duration = Duration::from_secs(60);
+
 /// Writes a line, or part of one.
 ///
 /// # Errors
-/// The connection's.
+/// The connection's; `TimedOut` when the other side took nothing for a minute.
 pub(crate) async fn write<W: AsyncWrite + Unpin>(to: &mut W, line: &[u8]) -> io::Result<()> {
-    to.write_all(line).await?;
-    to.flush().await
+    write_within(to, line, TAKEN).await
+}
+
+/// Likewise, to one that may take nothing for `patience`.
+async fn write_within<W: AsyncWrite + Unpin>(to: &mut W, line: &[u8], patience: Duration) -> io::Result<()> {
+    let full = |_| {
+        let said = format!("nothing was taken for {} s", patience.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, said)
+    };
+    let mut left = line;
+    while !left.is_empty() {
+        let taken = tokio::time::timeout(patience, to.write(left))
+            .await
+            .map_err(full)??;
+        if taken == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        left = left.get(taken..).unwrap_or_default();
+    }
+    tokio::time::timeout(patience, to.flush()).await.map_err(full)?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::BufReader;
+    use tokio::io::{AsyncReadExt, BufReader};
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -73,6 +94,21 @@ mod tests {
         let mut from = BufReader::new(tokio::io::repeat(b'x'));
         let error = next(&mut from, 1000, LONG).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_is_gone_and_who_takes_some_is_not() {
+        let (mut ours, mut theirs) = tokio::io::duplex(10);
+        write(&mut ours, b"0123456789").await.unwrap();
+        let error = write_within(&mut ours, b"0", Duration::from_millis(1))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let mut taken = [0; 30];
+        let (written, read) = tokio::join!(write(&mut ours, &[b'x'; 20]), theirs.read_exact(&mut taken));
+        written.unwrap();
+        read.unwrap();
+        assert_eq!(&taken[..], b"0123456789xxxxxxxxxxxxxxxxxxxx");
     }
 
     #[tokio::test]

@@ -182,10 +182,6 @@ impl Opened {
         let generation = u64::from_le_bytes(generation);
         let handover = self.host.clone().map(|host| Handover::new(host, generation));
         let mut reconcilers = reconcile::start(&daemon, handover.as_ref(), ADOPTION);
-        if let (Some(keeping), Some(copy)) = (keeping, daemon.handles().first()) {
-            let keeping = keeping.run(copy.clone(), daemon.consoles());
-            reconcilers.push(reconcile::watch(&daemon, "this host is to start again", keeping));
-        }
         // Nobody is answered before packets meet what was durable and instances that run have their ports
         // again; whoever calls earlier waits in the listener's queue.
         if tokio::time::timeout(ADOPTION, daemon.is_in_effect())
@@ -199,6 +195,12 @@ impl Opened {
             finish
                 .await
                 .map_err(|panic| system("take over from an earlier daemon")(io::Error::other(panic)))??;
+        }
+        // Only now: a change would end what an earlier daemon left before there are ports, and connections with it; and the
+        // region's host would be told that this one obeys what that one's program does not know.
+        if let (Some(keeping), Some(copy)) = (keeping, daemon.handles().first()) {
+            let keeping = keeping.run(copy.clone(), daemon.consoles());
+            reconcilers.push(reconcile::watch(&daemon, "this host is to start again", keeping));
         }
         let auth = match self.options.auth {
             Auth::SigV4 => atoll_api::auth::Auth::SigV4,

@@ -47,13 +47,14 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply, ControlError> {
     }
 }
 
-/// A connection for another host, which is to ask [`Request::Follow`] on it and nothing else.
+/// A connection for another host, which is to ask [`Request::Follow`] on it and nothing else; with `host` it may join by that
+/// name alone.
 ///
 /// # Errors
 /// When nobody answers.
-pub fn feed(socket: &Path) -> Result<UnixStream, ControlError> {
+pub fn feed(socket: &Path, host: Option<String>) -> Result<UnixStream, ControlError> {
     let mut stream = connect(socket)?;
-    let asked = serde_json::to_vec(&Request::Feed).map_err(io::Error::from);
+    let asked = serde_json::to_vec(&Request::Feed { host }).map_err(io::Error::from);
     let asked = asked.and_then(|mut line| {
         line.push(b'\n');
         stream.write_all(&line)

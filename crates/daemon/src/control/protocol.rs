@@ -56,7 +56,11 @@ pub enum Request {
     },
     /// From now on nothing but [`Request::Follow`] may be asked on this connection: it is handed on to another host. No
     /// answer.
-    Feed,
+    Feed {
+        /// The only host that may join by it; any, if not said.
+        #[serde(default)]
+        host: Option<String>,
+    },
     /// To be one of a region's hosts. After [`Reply::Welcome`] the connection is as [`super::follow`] says.
     Follow(Box<Follow>),
     /// A host is none of a region's any more.

@@ -64,27 +64,28 @@ async fn converse(
     }
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
-    let mut of_a_host = false;
+    let mut handed_on: Option<HandedOn> = None;
     loop {
         let mut line = Vec::new();
         let mut bounded = (&mut read).take(MAX_REQUEST);
-        let patience = if of_a_host { SILENCE } else { IDLE };
+        let patience = if handed_on.is_some() { SILENCE } else { IDLE };
         let received = tokio::time::timeout(patience, bounded.read_until(b'\n', &mut line)).await??;
         if received == 0 {
             return Ok(());
         }
         let reply = match serde_json::from_slice(&line) {
-            Ok(Request::Feed) => match of_hosts.clone().try_acquire_owned() {
+            Ok(Request::Feed { host }) if handed_on.is_none() => match of_hosts.clone().try_acquire_owned() {
                 Ok(other) => {
-                    (of_a_host, place) = (true, other);
+                    (handed_on, place) = (Some(HandedOn { host }), other);
                     continue;
                 }
                 Err(_) => refused("too many hosts are about to join: try again".into()),
             },
-            Ok(Request::Follow(asked)) => {
-                return feed::serve(daemon, *asked, &mut read, &mut write, place).await;
-            }
-            Ok(_) if of_a_host => {
+            Ok(Request::Follow(asked)) => match handed_on.as_ref().and_then(|it| it.refuses(&asked.name)) {
+                None => return feed::serve(daemon, *asked, &mut read, &mut write, place).await,
+                Some(message) => refused(message),
+            },
+            Ok(_) if handed_on.is_some() => {
                 refused("`atoll feed` is for `atoll join` on another host and answers nothing else".into())
             }
             Ok(request) => answer(daemon, request).await,
@@ -99,9 +100,26 @@ async fn converse(
         }
         bytes.push(b'\n');
         write.write_all(&bytes).await?;
-        if !line.ends_with(b"\n") {
+        // Another host asks one thing; one that is refused is not to keep its place by asking on.
+        if !line.ends_with(b"\n") || handed_on.is_some() {
             return Ok(());
         }
+    }
+}
+
+/// A connection that `atoll feed` hands on to another host.
+struct HandedOn {
+    /// The only host that may join by it; `None`, any.
+    host: Option<String>,
+}
+
+impl HandedOn {
+    /// Why a host of that name may not join by it.
+    fn refuses(&self, name: &str) -> Option<String> {
+        let host = self.host.as_ref().filter(|host| *host != name)?;
+        Some(format!(
+            "whoever asks here may join as the host {host} alone (`atoll feed --host {host}`)"
+        ))
     }
 }
 
@@ -140,7 +158,7 @@ async fn answer(daemon: &Arc<Daemon>, request: Request) -> Reply {
         },
         Request::ExecTarget { name } => exec_target(daemon, &name).await,
         // Those begin another kind of conversation.
-        Request::Feed | Request::Follow(_) => refused("that is not asked here".into()),
+        Request::Feed { .. } | Request::Follow(_) => refused("that is not asked here".into()),
         Request::ForgetHost { region, name, force } => {
             match daemon.forget_host(region.as_deref(), &name, force).await {
                 Ok(()) => Reply::Done,
@@ -193,5 +211,22 @@ async fn exec_target(daemon: &Daemon, name: &str) -> Reply {
     match atoll_lens::find_instance(&daemon.current(), name) {
         Ok(instance) => target(instance.id.to_string()),
         Err(error) => refused(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_for_one_host_is_for_that_one_alone() {
+        let any = HandedOn { host: None };
+        assert_eq!(any.refuses("b"), None);
+        let only = HandedOn {
+            host: Some("b".into()),
+        };
+        assert_eq!(only.refuses("b"), None);
+        assert!(only.refuses("c").unwrap().contains("as the host b alone"));
+        assert!(only.refuses("").is_some());
     }
 }

@@ -9,7 +9,7 @@ use atoll_region::instance::launch::RunInstances;
 use atoll_region::vpc::CreateDefaultVpc;
 use atoll_region::{Config, Region, Transaction};
 use atoll_store::{Memory, Store};
-use tokio::io::{AsyncWriteExt, BufReader, DuplexStream, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, split};
 
 use super::*;
 use crate::control::follow::travels;
@@ -309,4 +309,70 @@ async fn a_hostile_region_ends_the_connection_and_nothing_else() {
         .unwrap()
         .unwrap();
     assert!(ended.0.len() == 200 && ended.1);
+}
+
+/// A host that says that it is there and takes nothing once rows have begun to come; how the region's host ends with it.
+async fn takes_nothing(
+    feeds: &Feeds,
+    region: &RegionHandle,
+    host: HostId,
+) -> tokio::task::JoinHandle<String> {
+    let (begun, rows_come) = oneshot::channel();
+    let (ours, mut theirs) = tokio::io::duplex(10);
+    let (region, (seat, calls)) = (region.clone(), feeds.take(region.clone(), host).unwrap());
+    let connection = tokio::spawn(async move {
+        let _seat = seat;
+        let (from, mut to) = split(ours);
+        let mut from = BufReader::new(from);
+        let alive = encode(&crate::control::follow::FromHost::Alive).unwrap();
+        let alive = async {
+            // More than that the other side is there.
+            theirs.read_exact(&mut [0; 9]).await.unwrap();
+            begun.send(()).unwrap();
+            loop {
+                lines::write(&mut theirs, &alive).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            ended = feed::speak(&region, host, calls, &mut from, &mut to) => ended.unwrap(),
+            () = alive => unreachable!(),
+        }
+    });
+    tokio::time::timeout(PATIENCE, rows_come).await.unwrap().unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_gives_its_name_up_all_the_same() {
+    let region = region().await;
+    let host = join(&region, "b", "192.0.2.2", "us-east-1b").await;
+    let feeds = Feeds::default();
+    let earlier = takes_nothing(&feeds, &region, host).await;
+    let _later = feeds.take(region.clone(), host).unwrap();
+    let ended = tokio::time::timeout(PATIENCE / 2, earlier).await;
+    let ended = ended.expect("it stays").unwrap();
+    assert!(ended.contains("another daemon joined"), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_forgotten_before_the_first_row_is_told_none() {
+    let region = region().await;
+    let (feeds, nobody) = (Feeds::default(), HostId::new(99));
+    let (_seat, calls) = feeds.take(region.clone(), nobody).unwrap();
+    let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+    let (from, mut to) = split(ours);
+    let mut from = BufReader::new(from);
+    let ended = feed::speak(&region, nobody, calls, &mut from, &mut to);
+    let ended = tokio::time::timeout(PATIENCE, ended).await.expect("it stays");
+    assert_eq!(ended.unwrap(), "forgotten");
+    let mut from = BufReader::new(&mut theirs);
+    loop {
+        let line = lines::next(&mut from, MAX_FROM_REGION, PATIENCE).await.unwrap();
+        match follow::decode(&line.expect("no last word")).unwrap() {
+            FromRegion::Alive => {}
+            FromRegion::End { again: false, .. } => return,
+            said => panic!("{said:?}"),
+        }
+    }
 }
