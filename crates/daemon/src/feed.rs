@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 use crate::consoles::Console;
 use crate::control::follow::{
     self, ALIVE, FULL, Follow, FromHost, FromRegion, MAX_CONSOLES, MAX_FROM_HOST, MAX_ROWS, MAX_UNANSWERED,
-    Outcome, PROTOCOL, SILENCE, Welcome, encode, travels,
+    Outcome, PROTOCOL, SILENCE, Welcome, encode, plain, travels,
 };
 use crate::control::protocol::Reply;
 use crate::daemon::Daemon;
@@ -46,7 +46,7 @@ where
     let (handle, (seat, calls)) = match admit(daemon, &asked).await {
         Ok(admitted) => admitted,
         Err(message) => {
-            tracing::warn!(host = %Name(&asked.name), "a host was refused: {message}");
+            tracing::warn!(host = %Name(&asked.name), "a host was refused: {}", plain(&message));
             return lines::write(to, &encode(&Reply::Error { message })?).await;
         }
     };

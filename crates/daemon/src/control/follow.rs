@@ -254,7 +254,7 @@ pub struct Meaningless {
     /// Its beginning.
     line: String,
     /// What is wrong with it.
-    why: serde_json::Error,
+    why: String,
 }
 
 /// A line, with its end.
@@ -274,7 +274,8 @@ pub fn encode<T: Serialize>(said: &T) -> serde_json::Result<Vec<u8>> {
 pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Meaningless> {
     serde_json::from_slice(line).map_err(|why| Meaningless {
         line: beginning(line),
-        why,
+        // It may repeat what it does not know, as long as the line.
+        why: plain(&why.to_string()),
     })
 }
 
@@ -282,6 +283,12 @@ pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, Meaningless> {
 pub(crate) fn beginning(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line.get(..line.len().min(256)).unwrap_or(line));
     text.trim_end().chars().take(80).collect()
+}
+
+/// The beginning of what another host's words are part of, for the log: a terminal is to find nothing in it that it obeys.
+pub(crate) fn plain(text: &str) -> String {
+    let printed = text.chars().filter(|character| !character.is_control());
+    printed.take(300).collect()
 }
 
 /// Whether other hosts have the row: not what only the region's host acts upon, which may hold secrets.
@@ -344,16 +351,18 @@ mod tests {
     #[test]
     fn a_line_that_means_nothing_is_told_by_its_beginning() {
         let deep = "[".repeat(100_000);
+        let long = format!("{{\"\\u001b[2J{}\":1}}", "x".repeat(100_000));
         for line in [
             "",
             "Welcome to Debian",
             "{\"rows\":[{\"moon\":{}}]}",
             "\"dead\"",
             &deep,
+            &long,
             "{\"alive\":1,\"x\":2}",
         ] {
             let error = decode::<FromRegion>(line.as_bytes()).unwrap_err().to_string();
-            assert!(error.len() < 600, "{error}");
+            assert!(error.len() < 600 && !error.contains('\u{1b}'), "{error}");
         }
         assert!(decode::<FromHost>(&[0xff; 1000]).is_err());
     }
