@@ -7,16 +7,6 @@ use rustix::termios::{OptionalActions, Termios, Winsize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// What is passed on to the command. Hang-up, interrupt, quit, user signals, termination.
-const FORWARDED: [i32; 6] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTERM,
-];
-
 /// How to run a command.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -58,7 +48,7 @@ pub fn run(socket: &Path, argv: &[String], options: &Options) -> Result<i32> {
         terminal: terminal.then(|| size.map_or((24, 80), |size| (size.ws_row, size.ws_col))),
     };
     let descriptors: &[BorrowedFd<'_>] = if terminal { &[] } else { &[input, output, errors] };
-    let mut signals = FORWARDED.to_vec();
+    let mut signals = sys::FORWARDED.to_vec();
     signals.push(libc::SIGWINCH);
     sys::block(&signals);
     let caught = sys::signal_descriptor(&signals)?;

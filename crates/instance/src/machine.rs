@@ -19,15 +19,6 @@ use std::time::{Duration, Instant};
 const FIRST: i32 = 3;
 /// How long a command may take to end when the instance's shim has died.
 const GRACE: Duration = Duration::from_secs(10);
-/// Passed on to the command when it is this process alone that gets them.
-const FORWARDED: [i32; 6] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTERM,
-];
 
 /// Runs `argv` as the machine whose shim listens at `socket` ([`crate::Host::exec_socket`]): with this process's standard input, output and error,
 /// the TAPs at descriptors 3, 4, … and what it must know of them in its environment. Returns its exit status, or 128 + the signal that ended it.
@@ -46,7 +37,7 @@ pub fn run(socket: &Path, argv: &[String], tell: &mut dyn FnMut(&str)) -> Result
         });
     };
     let mut connection = Connection::new(run_dir::connect_shim(socket)?)?;
-    let mut signals = FORWARDED.to_vec();
+    let mut signals = sys::FORWARDED.to_vec();
     signals.push(libc::SIGCHLD);
     sys::block(&signals);
     let caught = sys::signal_descriptor(&signals)?;

@@ -3,6 +3,16 @@ use crate::{Result, error::Trying};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// What a process that stands for a command passes on to it: hang-up, interrupt, quit, user signals, termination.
+pub(crate) const FORWARDED: [i32; 6] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGTERM,
+];
+
 /// Which side of a fork this is.
 pub(crate) enum Fork {
     Child,
