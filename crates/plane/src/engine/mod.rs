@@ -15,6 +15,8 @@ mod fragment;
 mod made;
 mod misses;
 mod neighbour;
+#[cfg(test)]
+pub(crate) mod opened;
 mod places;
 mod revalidate;
 mod walk;

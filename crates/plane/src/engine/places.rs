@@ -78,46 +78,9 @@ mod tests {
     use atoll_model::EniId;
 
     use super::*;
-    use crate::cache::Key;
-    use crate::engine::{Life, Made, Seen};
+    use crate::engine::opened::Opened;
     use crate::frames;
     use crate::port::Attachment;
-
-    /// What was opened where, from the first flow on.
-    #[derive(Default)]
-    struct Opened(Vec<PortSlot>);
-
-    impl Kernel for Opened {
-        fn seen(&self, _: &Key) -> Option<Seen> {
-            None
-        }
-
-        fn next(&self) -> u32 {
-            self.0.len() as u32 + 1
-        }
-
-        fn opener(&self, sequence: u32) -> Option<PortSlot> {
-            self.0.get(sequence as usize - 1).copied()
-        }
-
-        fn life(&self, _: u32) -> Option<Life> {
-            None
-        }
-
-        fn made(&self, _: u32) -> Option<Made> {
-            None
-        }
-
-        fn take(&self, _: u32) -> Life {
-            Life::default()
-        }
-
-        fn known(&self, _: u32) {}
-
-        fn give_back(&self, _: u32) {}
-
-        fn forget(&self, _: &[Key]) {}
-    }
 
     /// Has ports take what they may, in turn and in small steps, until none may take more; what each has then.
     fn crowd(places: &mut Places, kernel: &mut Opened, ports: &Ports, who: &[PortSlot]) -> Vec<u32> {

@@ -18,7 +18,8 @@ use atoll_fabric::Fabric;
 use atoll_model::Timestamp;
 
 use super::*;
-use crate::engine::{Capacity, Emission, Engine, Kernel, Life, Made, Outbox, Seen};
+use crate::engine::opened::Opened;
+use crate::engine::{Capacity, Emission, Engine, Kernel, Outbox};
 use crate::port::Attachment;
 use crate::sys::ring::Received;
 use crate::sys::test_run::{Run, Tap, own_network, test_run};
@@ -67,41 +68,6 @@ fn machine(last: u32) -> bool {
 /// A TAP with this index in the calling thread's network. It goes with what comes back.
 fn tap(index: u32) -> Tap {
     Tap::new(index).unwrap()
-}
-
-/// A kernel that makes nothing.
-struct Nobody;
-
-impl Kernel for Nobody {
-    fn seen(&self, _: &Key) -> Option<Seen> {
-        None
-    }
-
-    fn next(&self) -> u32 {
-        1
-    }
-
-    fn opener(&self, _: u32) -> Option<PortSlot> {
-        None
-    }
-
-    fn life(&self, _: u32) -> Option<Life> {
-        None
-    }
-
-    fn made(&self, _: u32) -> Option<Made> {
-        None
-    }
-
-    fn take(&self, _: u32) -> Life {
-        Life::default()
-    }
-
-    fn known(&self, _: u32) {}
-
-    fn give_back(&self, _: u32) {}
-
-    fn forget(&self, _: &[Key]) {}
 }
 
 /// Two hosts with the same ports and rules: at one the kernel takes part.
@@ -166,7 +132,7 @@ impl Twin {
             changes: Changes::default(),
             waiting: Waiting::default(),
             // It decides too, though nobody obeys: what it sets aside for that decides about ports.
-            plain: engine(Box::new(Nobody)),
+            plain: engine(Box::<Opened>::default()),
             now,
             dropped: 0,
             quiet: true,
