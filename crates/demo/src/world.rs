@@ -71,8 +71,11 @@ impl World {
             let copies = directory.path().join("examples");
             std::fs::create_dir(&copies)?;
             for entry in std::fs::read_dir(&examples)? {
-                let path = entry?.path();
-                std::fs::copy(&path, copies.join(path.file_name().unwrap_or_default()))?;
+                let entry = entry?;
+                // Templates are files; beside them there are programs, in directories.
+                if entry.file_type()?.is_file() {
+                    std::fs::copy(entry.path(), copies.join(entry.file_name()))?;
+                }
             }
             (atoll, examples) = (bin, copies);
         }
