@@ -20,6 +20,9 @@
 #define PASS 0       /* the same, but that no other program is asked */
 #define DROP 2
 
+/* The most packets that one may stand for: src/vnet.rs has the same, and says why. */
+#define MOST_SEGMENTS 1024
+
 /* What was read of a packet, and where it is counted. */
 struct seen {
 	struct counts *counts;
@@ -118,6 +121,8 @@ static __always_inline void transport(struct __sk_buff *skb, void *l4, void *end
 		goto odd;
 	}
 	if (skb->gso_size) {
+		if (rest - header > MOST_SEGMENTS * skb->gso_size)
+			goto odd;
 		__u32 segment = seen->at - ETH_HLEN + header + skb->gso_size;
 
 		if (segment < seen->length)

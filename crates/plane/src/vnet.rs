@@ -10,6 +10,10 @@ use atoll_net::packet::{ETHERNET_HEADER, Headers, LONGEST, Transport, TransportC
 /// Bytes of the header.
 pub(crate) const LENGTH: usize = 10;
 
+/// The most packets that one may stand for: bpf/packet.h has the same. A guest may say that each has one byte of data, and the
+/// kernel would make 65,000 of one frame, for a TAP, say, whose reader takes no such: 20 ms of a processor, for one write.
+const MOST_SEGMENTS: u32 = 1024;
+
 const NEEDS_CHECKSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
@@ -153,10 +157,65 @@ impl Vnet {
             return Err(Unfit);
         }
         let network = (headers.transport_at - ETHERNET_HEADER) as u32;
+        let data = (headers.length() as u32).saturating_sub(network + transport_header);
+        if data > MOST_SEGMENTS * u32::from(self.gso_size) {
+            return Err(Unfit);
+        }
         let segment = network + transport_header + u32::from(self.gso_size);
         Ok(Offloads {
             checksum,
             segment_length: Some(segment.min(headers.length() as u32)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atoll_fabric::{L4, Packet, Port};
+    use atoll_model::EniId;
+    use atoll_net::Mac;
+    use atoll_net::packet::{Frame, parse};
+
+    use super::*;
+    use crate::frames;
+
+    #[test]
+    fn a_super_segment_stands_for_so_many_packets_and_no_more() {
+        for (number, kind, offset) in [
+            (protocol::TCP, GSO_TCPV4, 16),
+            (protocol::UDP, GSO_UDP_SEGMENTS, 6),
+        ] {
+            let mut data = frames::frame(&Packet {
+                ingress: Port::Eni(EniId::new(1)),
+                src_mac: Mac([2, 0, 0, 0, 0, 1]),
+                dst_mac: Mac([2, 0, 0, 0, 0, 2]),
+                src: [10, 0, 0, 1].into(),
+                dst: [10, 0, 0, 2].into(),
+                protocol: number,
+                l4: L4::Ports {
+                    src: 1,
+                    dst: 2,
+                    tcp_flags: 0,
+                },
+                hop_limit: 64,
+                length: 3000,
+                dont_fragment: true,
+                fragment: None,
+                quote: None,
+            });
+            let Some((mut vnet, frame)) = Vnet::split(&mut data) else {
+                panic!("no header");
+            };
+            let Ok(Frame::Ip(headers)) = parse(frame) else {
+                panic!("no packet");
+            };
+            (vnet.flags, vnet.gso_type) = (NEEDS_CHECKSUM, kind);
+            vnet.checksum_start = headers.transport_at as u16;
+            vnet.checksum_offset = offset;
+            for (gso_size, fits) in [(1460, true), (3, true), (2, false), (1, false)] {
+                vnet.gso_size = gso_size;
+                assert_eq!(vnet.offloads(&headers).is_ok(), fits, "{number} {gso_size}");
+            }
+        }
     }
 }

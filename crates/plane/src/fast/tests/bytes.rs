@@ -562,6 +562,9 @@ fn the_program_measures_super_segments_by_their_packets() {
             counted.delivered + counted.exited,
             after.delivered + after.exited + 3
         );
+        // More packets than one may stand for.
+        assert_eq!(run(Some((3, 0))).verdict, REDIRECT);
+        assert_eq!(run(Some((2, 0))).verdict, TO_ENGINE);
     }
 }
 
