@@ -17,6 +17,9 @@ pub fn run(endpoint: Option<String>, arguments: arguments::ForgetHost) -> Outcom
     let Reply::Done = Connection::new(endpoint)?.ask(&request)? else {
         return Err(ConnectionError::Confused.into());
     };
-    output::note(format!("host {name} is forgotten"));
+    // One that was only away is not kept out by it.
+    output::note(format!(
+        "host {name} is forgotten; a daemon that still joins by that name comes again as a new host: end it there"
+    ));
     Ok(ExitCode::SUCCESS)
 }

@@ -72,7 +72,7 @@ pub enum ServeError {
     #[error(transparent)]
     Joined(#[from] JoinedError),
     /// What packets or instances need ended unasked.
-    #[error("{0}; start again: instances that still run are adopted")]
+    #[error("{0}; start again: instances that still run are adopted, if the region knows them")]
     Broken(String),
     /// A new region's default VPC could not be made.
     #[error("the default VPC of {region}: {why}")]
