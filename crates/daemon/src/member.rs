@@ -193,7 +193,9 @@ impl Keeping {
             .await;
         let anew = Joined::new(self.joined.name, &welcome);
         Some(match anew.keep(&self.data) {
-            Ok(()) => "the region had forgotten this host and what was on it, and has it as a new one now".into(),
+            Ok(()) => {
+                "the region had forgotten this host and what was on it, and has it as a new one now".into()
+            }
             Err(error) => error.to_string(),
         })
     }
