@@ -4,7 +4,7 @@
 mod house;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -657,5 +657,21 @@ fn why_there_can_be_no_other_hosts_is_one_sentence() {
     let output = b.house.atoll(&all).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("name one of the same family"), "{error}");
+    // A host of another region of this name, whose command leads here: it would end all that it runs.
+    let mut feed = a.house.atoll(&["feed"]);
+    let mut feed = feed.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let asked = serde_json::json!({
+        "ask": "follow", "protocol": 1, "name": "b", "underlay": "192.0.2.2", "mtu": 1500,
+        "zones": ["us-east-1b"], "region": "us-east-1", "serving": "h-00000000000000001",
+    });
+    writeln!(feed.stdin.take().unwrap(), "{asked}").unwrap();
+    let mut answer = String::new();
+    feed.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    feed.wait().unwrap();
+    assert!(answer.contains("another us-east-1"), "{answer}");
+    assert_eq!(
+        a.status()["regions"][0]["hosts"].as_array().map(Vec::len),
+        Some(0)
+    );
     a.down();
 }

@@ -60,6 +60,7 @@ where
         region: handle.name(),
         public_pool: config.public_pool,
         ipv6_pool: config.ipv6_pool,
+        serving: serving(&handle),
     });
     lines::write(to, &encode(&welcome)?).await?;
     let ended = speak(&handle, seat.host(), calls, from, to).await;
@@ -116,6 +117,11 @@ impl std::fmt::Display for Name<'_> {
     }
 }
 
+/// The host that serves the region, by which regions of one name are told apart.
+fn serving(handle: &RegionHandle) -> Option<HostId> {
+    atoll_region::host::serving(&handle.current()).map(|host| host.id)
+}
+
 /// Checks who asks, and writes the host down. Its earlier connection, if there is one, ends.
 async fn admit(daemon: &Daemon, asked: &Follow) -> Result<(RegionHandle, (Seat, Calls)), String> {
     if asked.protocol != PROTOCOL {
@@ -152,6 +158,17 @@ async fn admit(daemon: &Daemon, asked: &Follow) -> Result<(RegionHandle, (Seat, 
             served()
         )
     })?;
+    if let (Some(before), Some(now)) = (asked.serving, serving(&handle))
+        && before != now
+    {
+        // It would take these rows for its own, and end all that it runs.
+        return Err(format!(
+            "this is another {} than the one that the host {} is of: have its command reach that one, or join this one \
+             with another --data-dir, or after `atoll down --all` there",
+            handle.name(),
+            Name(&asked.name)
+        ));
+    }
     let name: HostName = asked.name.parse().map_err(|error| format!("{error}"))?;
     let underlay = asked.underlay.ok_or("--underlay is missing")?;
     if let Some(own) = daemon.tunnel.map(|tunnel| tunnel.address)

@@ -28,6 +28,9 @@ pub(crate) struct Joined {
     pub(crate) public_pool: Prefix,
     /// Where its IPv6 blocks come from.
     pub(crate) ipv6_pool: Prefix,
+    /// Which host served the region when this one joined.
+    #[serde(default)]
+    pub(crate) serving: Option<HostId>,
 }
 
 /// The data directory is not this host's.
@@ -134,6 +137,7 @@ impl Joined {
             region: welcome.region,
             public_pool: welcome.public_pool,
             ipv6_pool: welcome.ipv6_pool,
+            serving: welcome.serving,
         }
     }
 
@@ -183,6 +187,7 @@ mod tests {
             region,
             public_pool: "203.0.113.0/24".parse().unwrap(),
             ipv6_pool: "2001:db8:100::/40".parse().unwrap(),
+            serving: Some(HostId::new(1)),
         };
         let joined = Joined::new(name("b"), &welcome);
         joined.keep(data.path()).unwrap();

@@ -134,6 +134,7 @@ impl Joining {
             mtu: self.mtu,
             zones: self.options.zones.iter().map(ToString::to_string).collect(),
             region: self.region.to_string(),
+            serving: self.joined.as_ref().and_then(|joined| joined.serving),
         };
         let join = Join::new(Command::new(&self.options.command, self.home), follow);
         let (joined, first) = match self.joined {

@@ -57,6 +57,9 @@ pub struct Follow {
     /// The region.
     #[serde(default)]
     pub region: String,
+    /// Which host served it when this one joined, if that was said: regions of one name are not the same one.
+    #[serde(default)]
+    pub serving: Option<HostId>,
 }
 
 /// The answer to [`Follow`]; rows come next.
@@ -72,6 +75,9 @@ pub struct Welcome {
     pub public_pool: Prefix,
     /// Where its IPv6 blocks come from.
     pub ipv6_pool: Prefix,
+    /// The host that serves it; `None` without a data plane.
+    #[serde(default)]
+    pub serving: Option<HostId>,
 }
 
 /// What the region's host says.
